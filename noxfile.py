@@ -1,0 +1,302 @@
+"""Every check of this repository, one session each.
+
+With nox: ``nox -s tests``. Without it: ``python3 noxfile.py tests``, which needs Python 3.11, pip
+and nothing else. Run like that, this file makes a private virtual environment with nox and uv in
+.nox/, leaves the system's Python alone, and hands over to nox.
+
+``python3 noxfile.py demo`` is the first thing to try; ``python3 noxfile.py tests`` is what CI runs;
+``python3 noxfile.py tests -- tests/unit -k replay`` runs what you are working on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+
+class Tier(NamedTuple):
+    """A folder of tests and the seconds it may take on two cores."""
+
+    folder: str
+    limit: int
+
+
+# Fast ones first. A folder that does not exist yet is passed over.
+TIERS = (
+    Tier("tests/unit", limit=90),
+    Tier("tests/integration", limit=120),
+    Tier("tests/acceptance", limit=180),
+    Tier("tests/crash", limit=180),
+)
+FAST = TIERS[:1]
+
+ROOT = Path(__file__).resolve().parent
+SOURCES = {path.parents[1]: path for path in sorted(ROOT.glob("packages/*/src/durable_*"))}
+BOOTSTRAP = ("nox>=2025.11.12,<2027", "uv>=0.9,<1")
+MODULE_LINES = 600
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Hand over to nox, the first argument being a session."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - run as a script, this is any python3
+        sys.exit(_too_old(arguments))
+
+    python = _bootstrap()
+    if arguments and not arguments[0].startswith("-"):
+        arguments = ["--session", *arguments]
+
+    for name, value in _index_of_pip().items():
+        os.environ.setdefault(name, value)
+
+    command = [str(python), "-m", "nox", "--noxfile", str(ROOT / "noxfile.py"), *arguments]
+    if os.name == "nt":  # execv returns to the shell at once there, while the child still runs
+        sys.exit(subprocess.call(command))
+
+    os.execv(python, command)  # noqa: S606
+
+
+def _too_old(arguments: list[str]) -> str:
+    message = f"noxfile.py needs Python 3.11 or newer, this is {sys.version.split()[0]}"
+    for minor in range(20, 10, -1):
+        name = f"python3.{minor}"
+        if shutil.which(name) and not _failure([name, "--version"]):
+            return f"{message}; try: {' '.join([name, sys.argv[0], *arguments])}"
+
+    return message
+
+
+def _bootstrap() -> Path:
+    """Return the Python of an environment that holds nox and uv, made now if need be."""
+    folder = ROOT / ".nox" / f"bootstrap-{sys.version_info.major}.{sys.version_info.minor}"
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    # Written last, so that an environment whose making was interrupted is not taken for whole.
+    stamp = folder / "made-from.txt"
+    made_from = "\n".join([sys.base_prefix, *BOOTSTRAP])
+    if (
+        stamp.is_file()
+        and stamp.read_text() == made_from
+        and not _failure([str(python), "-c", "import nox, uv"])
+    ):
+        return python
+
+    print(f"Preparing {folder.relative_to(ROOT)} with {', '.join(BOOTSTRAP)}", file=sys.stderr)
+    # Without pip at first: Debian's Python makes no environment with pip unless python3-venv is
+    # installed. `pip --python` does not touch the environment that pip itself is in (PEP 668).
+    failures = [_failure([sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)])]
+    if not any(failures):
+        install = ["install", "--quiet", "--disable-pip-version-check", *BOOTSTRAP]
+        own_pip = [sys.executable, "-m", "pip", "--python", str(python), *install]
+        bundled_pip = [str(python), "-m", "pip", *install]
+        failures = [_failure(own_pip)]
+        if failures[0]:
+            failures.append(_failure([str(python), "-m", "ensurepip"]) or _failure(bundled_pip))
+
+    if all(failures):
+        sys.exit(
+            "noxfile.py could not prepare its environment:\n\n"
+            + "\n\n".join(failures)
+            + f"\n\nIt needs the venv module and pip for {sys.executable} (on Debian and Ubuntu: "
+            "apt install python3-pip python3-venv) and a package index that pip can reach."
+        )
+
+    stamp.write_text(made_from)
+
+    return python
+
+
+def _failure(command: list[str]) -> str:
+    """Run a command and return what went wrong, empty if nothing did."""
+    environment = {**os.environ, "PIP_USER": "0"}  # a user install cannot go where we want it
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, errors="replace", check=False
+        )
+    except OSError as error:
+        return f"$ {' '.join(command)}\n{error}"
+
+    if done.returncode == 0:
+        return ""
+
+    said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-5:]
+
+    return "\n".join([f"$ {' '.join(command)}", *said])
+
+
+def _index_of_pip() -> dict[str, str]:
+    """Return pip's settings that uv needs too: behind a mirror or a proxy only pip is set up."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    names = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE"}
+    found: dict[str, str] = {}
+    for line in done.stdout.splitlines():
+        key, _, value = line.partition("=")
+        name = names.get(key.rpartition(".")[2])
+        if name:
+            found[name] = value.strip("'\"")
+
+    return found
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
+
+import nox  # noqa: E402 - the script part must run where nox is not installed
+
+nox.needs_version = ">=2025.2"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["tests"]
+
+
+@nox.session(reuse_venv=True)
+def demo(session: nox.Session) -> None:
+    """Crash an agent in the middle of its work and see it continue."""
+    _install_editable(session, "core", "openai_agents")
+    # The recipe answers Ctrl-C itself, and takes a moment.
+    session.run(
+        "python",
+        "cookbook/01_crash_demo/demo.py",
+        *session.posargs,
+        interrupt_timeout=10,
+        terminate_timeout=10,
+    )
+
+
+@nox.session(reuse_venv=False)
+def tests(session: nox.Session) -> None:
+    """Run all of CI; with arguments, only pytest with them."""
+    if session.posargs:
+        _install_wheels(session)
+        session.run("pytest", *session.posargs)
+        return
+
+    # In environments of their own: what the checkers bring along must not hide a dependency that
+    # a package forgot to declare.
+    session.run(
+        *(sys.executable, "-m", "nox", "--noxfile", __file__, "--session", "lint", "types"),
+        external=True,
+    )
+    _install_wheels(session)
+    _run_tiers(session, TIERS)
+
+
+@nox.session(reuse_venv=True)
+def lint(session: nox.Session) -> None:
+    """Check style, format and the size of modules."""
+    session.install("--group", "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    too_long = [
+        f"{path.relative_to(ROOT)} has over {MODULE_LINES} lines"
+        for source in SOURCES.values()
+        for path in sorted(source.rglob("*.py"))
+        if len(path.read_text(encoding="utf-8").splitlines()) > MODULE_LINES
+    ]
+    if too_long:
+        session.error("\n".join(too_long))
+
+
+@nox.session(reuse_venv=True)
+def types(session: nox.Session) -> None:
+    """Check types with mypy and pyright, both strict."""
+    session.install("--group", "types")
+    _install_editable(session, *(package.name for package in SOURCES))
+    sources = [str(source.relative_to(ROOT)) for source in SOURCES.values()]
+    session.run("mypy", *sources)
+    if (ROOT / "tests/typing").is_dir():
+        session.run("mypy", "tests/typing")
+        sources.append("tests/typing")
+
+    session.run("pyright", *sources)
+
+
+@nox.session(reuse_venv=False)
+def crash(session: nox.Session) -> None:
+    """Run the long crash suite."""
+    _install_wheels(session)
+    session.run("pytest", "tests/crash", "--long", *session.posargs)
+
+
+@nox.session(reuse_venv=True)
+def bench(session: nox.Session) -> None:
+    """Measure, and compare with the targets."""
+    _install_editable(session, "core", "openai_agents")
+    session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+@nox.session(reuse_venv=False)
+def wheel(session: nox.Session) -> None:
+    """Build the wheels into dist/ and run the fast tests on them."""
+    _install_wheels(session)
+    _run_tiers(session, FAST)
+
+
+@nox.session(reuse_venv=False)
+def lowest(session: nox.Session) -> None:
+    """Run the fast tests with the oldest dependencies that the packages allow."""
+    # Named here, since uv takes the dependencies of a wheel for indirect ones.
+    projects = [nox.project.load_toml(folder / "pyproject.toml")["project"] for folder in SOURCES]
+    required = [name for project in projects for name in project["dependencies"]]
+    ours = tuple(project["name"] for project in projects)
+    dependencies = [name for name in required if not name.startswith(ours)]
+    _install_wheels(session, "--resolution=lowest-direct", *dependencies)
+    _run_tiers(session, FAST)
+
+
+def _install_editable(session: nox.Session, *packages: str) -> None:
+    session.install(*(part for package in packages for part in ("-e", f"packages/{package}")))
+
+
+def _install_wheels(session: nox.Session, *arguments: str) -> None:
+    """Build the wheel of every package into dist/, check and install it beside the test tools."""
+    folder = ROOT / "dist"
+    for old in folder.glob("*.whl"):
+        old.unlink()
+
+    session.run(
+        *("uv", "build", "--quiet", "--all-packages", "--wheel", "--out-dir", str(folder)),
+        external=True,
+    )
+    wheels = {path.name.partition("-")[0]: path for path in folder.glob("*.whl")}
+    for source in SOURCES.values():
+        _check_contents(session, wheels[source.name], source)
+
+    session.install(*arguments, *map(str, wheels.values()), "--group", "test")
+
+
+def _check_contents(session: nox.Session, built: Path, source: Path) -> None:
+    """Check that a wheel holds the files of its source folder, neither fewer nor others."""
+    expected = {
+        path.relative_to(source.parent).as_posix()
+        for path in source.rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    with zipfile.ZipFile(built) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+
+    if packed != expected:
+        session.error(f"{built.name} and {source} differ: {sorted(packed ^ expected)}")
+
+    if f"{source.name}/py.typed" not in packed:
+        session.error(f"{built.name} has no py.typed")
+
+
+def _run_tiers(session: nox.Session, tiers: tuple[Tier, ...]) -> None:
+    for tier in tiers:
+        if not (ROOT / tier.folder).is_dir():
+            session.log(f"{tier.folder}: nothing there yet")
+            continue
+
+        start = time.monotonic()
+        session.run("pytest", tier.folder, f"--session-timeout={tier.limit}")
+        session.log(f"{tier.folder}: {time.monotonic() - start:.0f} s of {tier.limit} s")
