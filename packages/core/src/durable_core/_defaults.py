@@ -1,0 +1,23 @@
+"""The defaults, in one table (docs/defaults.md shows the same one)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+STORE_FOLDER: Final = ".durable"
+STORE_FILE: Final = "durable.db"
+URL_VARIABLE: Final = "DURABLE_URL"
+NAMESPACE: Final = "default"
+TASK_QUEUE: Final = "default"
+START_TO_CLOSE: Final = 600.0
+INLINE_LIMIT: Final = 4096
+PAYLOAD_LIMIT: Final = 64 * 1024 * 1024
+THREADS: Final = 32
+BODIES_AT_ONCE: Final = 200
+COMMITTED_BACKOFF: Final = 1.0
+CRASH_LOOP_TAKEOVERS: Final = 5
+STALL_RETRY_FIRST: Final = 1.0
+STALL_RETRY_MAX: Final = 600.0
+POLL_WAITING: Final = 0.005
+POLL_IDLE: Final = 0.1
+SPIN_LIMIT: Final = 100_000

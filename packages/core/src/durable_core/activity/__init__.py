@@ -1,0 +1,8 @@
+"""Define activities, and ask inside one about the attempt that is running."""
+
+from __future__ import annotations
+
+from ._context import Info, LoggerAdapter, in_activity, info, logger, resource
+from ._defn import defn
+
+__all__ = ["Info", "LoggerAdapter", "defn", "in_activity", "info", "logger", "resource"]

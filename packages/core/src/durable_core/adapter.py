@@ -1,0 +1,199 @@
+"""What an adapter for an agent framework needs from an engine, and nothing else.
+
+An adapter runs the framework's own loop as workflow code and turns every call with an effect into a
+*unit*: a recorded activity with an identity of its own. It finds the engine through the running
+event loop::
+
+    engine = adapter.current_engine()
+    if engine is None:          # plain code: the framework works as always
+        ...
+    answer = await engine.schedule(Unit(name="openai_agents.model", body=call_model, ...))
+
+Data crosses as recorded bytes, also in one process: a body receives its arguments decoded from the
+record, and workflow code receives the decoded record of the result. Live objects that are no data
+(a model, a tool, the user's context) travel beside them as resources, by reference, and are never
+recorded.
+
+Engines differ; `Capabilities` says in what. An adapter issues its units in a deterministic order,
+since an engine may match them by position instead of by identity.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .common import RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from random import Random
+    from uuid import UUID
+
+__all__ = ["Capabilities", "Engine", "Items", "RetryDecision", "Unit", "UnitOptions", "current_engine"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What an engine can do beyond the protocol.
+
+    Attributes:
+        name: Name of the engine, for messages.
+        durable: Whether a record outlives the process.
+        atomic: Whether all commands of one activation are committed together or not at all.
+        identity_matching: Whether commands are matched by identity; if not, by position.
+        resources: Whether live objects reach a body by reference.
+    """
+
+    name: str
+    durable: bool
+    atomic: bool
+    identity_matching: bool
+    resources: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RetryDecision:
+    """Whether a failed attempt is followed by another, and after how many seconds if that is known."""
+
+    retry: bool
+    after: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitOptions:
+    """How a unit is executed. Options are recorded for readers and never compared on replay.
+
+    Attributes:
+        start_to_close_timeout: Seconds that one attempt may take; None is no limit.
+        retry_window: Seconds from the first attempt after which no further one starts; None is no limit.
+        retry_policy: When a failed attempt is followed by another.
+        decide: Judges an exception before the policy does; None leaves it to the policy.
+        lost_attempts_count: Whether an attempt that died with its worker counts against
+            ``maximum_attempts``.
+        wait_cancellation_completed: Whether cancelling waits until the outcome is known.
+    """
+
+    start_to_close_timeout: float | None = 600.0
+    retry_window: float | None = None
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
+    decide: Callable[[BaseException], RetryDecision] | None = None
+    lost_attempts_count: bool = True
+    wait_cancellation_completed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list that grows, such as a conversation: stored item by item, each item once per run.
+
+    Attributes:
+        values: The items, encodable one by one.
+        stream: Lists with the same name are expected to extend one another.
+    """
+
+    values: Sequence[Any]
+    stream: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """One recorded activity: its identity, its data, and how to execute it.
+
+    Attributes:
+        name: Registrable name of the activity. Part of the identity.
+        body: The callable; None looks ``name`` up among the worker's activities.
+        args: Data. Encoded, recorded and compared on replay.
+        key: Tells apart units of one name, such as a tool call id prefixed by the run path. Part of
+            the identity, together with an occurrence number that the engine counts.
+        text: Data that is recorded for readers and may differ on replay, such as a prompt: a
+            difference is noted in the log, the recorded result stands. An `Items` value inside it is
+            stored item by item.
+        arg_types: Types that the body's arguments are decoded to; None takes the body's annotations.
+        result_type: Type that the result is decoded to; None takes the body's annotation.
+        resources: Live objects for the body by role, see `durable_core.activity.resource`.
+        options: Timeouts and retries.
+        summary: One line for people.
+        raise_cause: Whether a failure surfaces as the cause itself instead of as `ActivityError`.
+        in_context: Whether the body runs in a copy of the context that scheduled it, instead of the
+            context that started the run.
+    """
+
+    name: str
+    body: Callable[..., Any] | None = None
+    args: tuple[Any, ...] = ()
+    key: str = ""
+    text: Mapping[str, Any] | None = None
+    arg_types: tuple[Any, ...] | None = None
+    result_type: Any = None
+    resources: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    options: UnitOptions = field(default_factory=UnitOptions)
+    summary: str | None = None
+    raise_cause: bool = True
+    in_context: bool = True
+
+
+class Engine(Protocol):
+    """The engine below the workflow code that is running."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do."""
+        ...
+
+    @property
+    def workflow_id(self) -> str:
+        """Id of the run, as its user chose it."""
+        ...
+
+    @property
+    def run_id(self) -> str:
+        """Unique id of the run."""
+        ...
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the code now running repeats what is already recorded."""
+        ...
+
+    def schedule(self, unit: Unit) -> asyncio.Future[Any]:
+        """Ask for a unit and return a future of its decoded result.
+
+        The body starts after the command is durable. Cancelling the future, or the task that awaits
+        it, asks for the body's cancellation.
+
+        Raises:
+            EncodeError: An argument cannot be recorded.
+            NotRegisteredError: ``body`` is None and no activity has this name.
+        """
+        ...
+
+    def annotate(self, name: str, value: Any) -> None:
+        """Record a fact for readers with the activation under way; it never influences replay."""
+        ...
+
+    def resource(self, role: str) -> Any:
+        """Return a live object that was attached to the run in this process.
+
+        Raises:
+            LookupError: Nothing is attached under that role.
+        """
+        ...
+
+    def now(self) -> float:
+        """Return the time of the activation, in seconds since the epoch."""
+        ...
+
+    def random(self) -> Random:
+        """Return the run's own random generator; equal on every replay."""
+        ...
+
+    def uuid4(self) -> UUID:
+        """Return a new UUID; equal on every replay."""
+        ...
+
+
+def current_engine() -> Engine | None:
+    """Return the engine of the workflow that is running here, or None in plain code."""
+    loop = asyncio._get_running_loop()  # noqa: SLF001  # as get_running_loop, without raising
+    return getattr(loop, "durable_engine", None)

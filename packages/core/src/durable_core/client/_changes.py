@@ -1,0 +1,73 @@
+"""Waiting for commits of this or another process, by polling what SQLite keeps in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from durable_core.stores import Store
+
+__all__ = ["Changes"]
+
+
+class Changes:
+    """One poller for all who wait. Belongs to one event loop; idle while nobody waits."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: dict[asyncio.Future[None], float] = {}
+        self._tick: asyncio.TimerHandle | None = None
+
+    async def wait(self, *, timeout: float, interval: float) -> None:
+        """Return after somebody committed, or after ``timeout`` seconds.
+
+        Args:
+            timeout: In seconds.
+            interval: Seconds between two looks; the shortest of those who wait counts.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._waiting[future] = interval
+        handle = loop.call_later(timeout, _settle, future)
+        self._schedule()
+        try:
+            await future
+        finally:
+            handle.cancel()
+            self._waiting.pop(future, None)
+
+    def notify(self) -> None:
+        """Wake everybody up now."""
+        for future in list(self._waiting):
+            _settle(future)
+
+    def close(self) -> None:
+        """Stop polling and wake everybody up."""
+        if self._tick is not None:
+            self._tick.cancel()
+
+        self.notify()
+
+    def _schedule(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + min(self._waiting.values())
+        if self._tick is not None and not self._tick.cancelled() and loop.time() < self._tick.when() <= due:
+            return
+
+        if self._tick is not None:
+            self._tick.cancel()
+
+        self._tick = loop.call_at(due, self._look)
+
+    def _look(self) -> None:
+        self._tick = None
+        if self._store.changed():
+            self.notify()
+        elif self._waiting:
+            self._schedule()
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

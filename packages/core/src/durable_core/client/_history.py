@@ -1,0 +1,223 @@
+"""A run's history as clients read it, and as people do: one line per thing that happened."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from durable_core import history as h
+from durable_core.payloads import _json
+
+__all__ = ["TimelineEntry", "WorkflowHistory"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineEntry:
+    """One activity, timer, or turn of fortune of a run.
+
+    Attributes:
+        kind: What it is.
+        seq: Number of its command; 0 for what is no command.
+        name, key, summary: Of an activity.
+        status: ``completed``, ``failed``, ``cancelled``, ``fired``, ``pending``, ``retrying``, …
+        time: When it was asked for, or happened; seconds since the epoch.
+        ended: When its outcome was known, if it is.
+        attempts: Of an activity, in order.
+        args, result: Decoded as JSON's own types; absent is None.
+        failure: Why it failed.
+        detail: Anything else worth a word.
+    """
+
+    kind: Literal["started", "activity", "timer", "taken", "stalled", "closed"]
+    status: str
+    time: float
+    seq: int = 0
+    name: str = ""
+    key: str = ""
+    summary: str = ""
+    ended: float | None = None
+    attempts: Sequence[h.Attempt] = ()
+    args: Any = None
+    result: Any = None
+    failure: h.Failure | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowHistory:
+    """Everything recorded of one run, in order.
+
+    Attributes:
+        workflow_id: Id of the run, as its user chose it.
+        run_id: Unique id of the run.
+        start: How it began.
+        activations: Its steps.
+        pending: What is known of activities without an outcome, by command number.
+        waiting: Events that no activation has taken yet.
+        stall: Why it stalled, if it did.
+    """
+
+    workflow_id: str
+    run_id: str
+    start: h.Start
+    activations: Sequence[h.Activation]
+    pending: Mapping[int, h.PendingActivity] = field(default_factory=dict[int, h.PendingActivity])
+    waiting: Sequence[h.Event] = ()
+    stall: Mapping[str, Any] | None = None
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Return the history in JSON's own types; recorded values as their JSON, not as text."""
+        return {
+            "workflow_id": self.workflow_id,
+            "run_id": self.run_id,
+            "start": _plain(self.start),
+            "activations": [_plain(a) for a in self.activations],
+            "pending": [_plain(p) for p in self.pending.values()],
+            "waiting": [_plain(e) for e in self.waiting],
+            "stall": self.stall,
+        }
+
+    def timeline(self) -> list[TimelineEntry]:
+        """Return what happened, in the order in which it was asked for."""
+        entries: dict[int, TimelineEntry] = {}
+        others: list[tuple[float, TimelineEntry]] = []
+        start = self.start
+        others.append(
+            (
+                start.time,
+                TimelineEntry(
+                    kind="started",
+                    status="started",
+                    time=start.time,
+                    name=start.workflow_type,
+                    args=_value(start.args),
+                    detail=f"{start.python} by {start.client}",
+                ),
+            )
+        )
+        for activation in self.activations:
+            for event in activation.events:
+                if isinstance(event, h.Taken):
+                    taken = TimelineEntry(
+                        kind="taken", status="continued", time=event.time, detail=f"by {event.worker}, {event.python}"
+                    )
+                    others.append((event.time, taken))
+                else:
+                    _settle(entries, event, activation.time)
+
+            for command in activation.commands:
+                self._open(entries, others, command, activation.time)
+
+        for event in self.waiting:
+            _settle(entries, event, None)
+
+        if self.stall is not None:
+            time = float(self.stall.get("time", start.time))
+            entry = TimelineEntry(kind="stalled", status="stalled", time=time, detail=str(self.stall.get("cause", "")))
+            others.append((time, entry))
+
+        merged = [(e.time, 1, seq, e) for seq, e in entries.items()]
+        merged += [(t, 0 if e.kind == "started" else 2 if e.kind == "closed" else 1, 0, e) for t, e in others]
+        return [e for *_, e in sorted(merged, key=lambda m: m[:3])]
+
+    def _open(
+        self,
+        entries: dict[int, TimelineEntry],
+        others: list[tuple[float, TimelineEntry]],
+        command: h.Command,
+        time: float,
+    ) -> None:
+        match command:
+            case h.ScheduleActivity():
+                known = self.pending.get(command.seq)
+                entries[command.seq] = TimelineEntry(
+                    kind="activity",
+                    status="retrying" if known is not None and known.attempts else "pending",
+                    time=time,
+                    seq=command.seq,
+                    name=command.name,
+                    key=command.key,
+                    summary=command.summary,
+                    args=_value(command.args),
+                    attempts=known.attempts if known is not None else (),
+                )
+            case h.StartTimer():
+                entries[command.seq] = TimelineEntry(
+                    kind="timer", status="pending", time=time, seq=command.seq, detail=f"{command.delay:g} s"
+                )
+            case h.CancelActivity() | h.CancelTimer():
+                if command.seq in entries:
+                    entries[command.seq] = _replace(entries[command.seq], status="cancelled", ended=time)
+            case h.CompleteRun():
+                done = TimelineEntry(kind="closed", status="completed", time=time, result=_value(command.result))
+                others.append((time, done))
+            case h.FailRun():
+                status = "canceled" if command.cancelled else "failed"
+                others.append((time, TimelineEntry(kind="closed", status=status, time=time, failure=command.failure)))
+
+
+def _settle(entries: dict[int, TimelineEntry], event: h.Event, time: float | None) -> None:
+    if isinstance(event, h.Taken) or event.seq not in entries:
+        return
+
+    entry = entries[event.seq]
+    match event:
+        case h.ActivityCompleted():
+            entries[event.seq] = _replace(
+                entry, status="completed", ended=time, attempts=event.attempts, result=_value(event.result)
+            )
+        case h.ActivityFailed():
+            entries[event.seq] = _replace(
+                entry, status="failed", ended=time, attempts=event.attempts, failure=event.failure
+            )
+        case h.ActivityCancelled():
+            entries[event.seq] = _replace(entry, status="cancelled", ended=time, attempts=event.attempts)
+        case h.TimerFired():
+            entries[event.seq] = _replace(entry, status="fired", ended=time)
+
+
+def _replace(entry: TimelineEntry, **changes: Any) -> TimelineEntry:
+    return dataclasses.replace(entry, **changes)
+
+
+def _value(payload: h.Payload | None) -> Any:
+    return None if payload is None else _json.decode(payload.data, Any, what="a recorded value")
+
+
+def _plain(record: Any) -> Any:
+    """Return a record in JSON's own types, with its payloads decoded."""
+    if isinstance(record, h.Payload):
+        return _value(record)
+
+    if isinstance(record, msgspec.Struct):
+        tag = type(record).__struct_config__.tag
+        found = {} if tag is None else {"type": tag}
+        for name, default in zip(record.__struct_fields__, _defaults_of(type(record)), strict=True):
+            value = getattr(record, name)
+            if value is default or value == default:
+                continue
+
+            found[name] = _plain(value)
+
+        return found
+
+    if isinstance(record, (list, tuple)):
+        return [_plain(part) for part in record]
+
+    if isinstance(record, bytes):
+        try:
+            return _json.decode(record, Any, what="a recorded value")
+        except Exception:  # noqa: BLE001  # shown to people: anything is better than an error
+            return base64.b64encode(record).decode()
+
+    return record
+
+
+def _defaults_of(cls: type[msgspec.Struct]) -> tuple[Any, ...]:
+    defaults = cls.__struct_defaults__
+    return (msgspec.NODEFAULT,) * (len(cls.__struct_fields__) - len(defaults)) + tuple(defaults)

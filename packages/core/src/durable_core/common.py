@@ -1,0 +1,61 @@
+"""Values that clients, workers, workflows and activities share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["RetryPolicy"]
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When and how often a failed activity is tried again; temporalio's fields and defaults.
+
+    Attributes:
+        initial_interval: Delay before the second attempt.
+        backoff_coefficient: Factor from one delay to the next.
+        maximum_interval: Upper bound of a delay; 100 times the initial one when None.
+        maximum_attempts: How many attempts there may be in all; 0 is no limit.
+        non_retryable_error_types: Names of exception classes, or ``type`` of an `ApplicationError`,
+            that are not worth a retry.
+    """
+
+    initial_interval: timedelta = timedelta(seconds=1)
+    backoff_coefficient: float = 2.0
+    maximum_interval: timedelta | None = None
+    maximum_attempts: int = 0
+    non_retryable_error_types: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values that would retry at once for ever.
+
+        Raises:
+            ValueError: A field is negative, or the coefficient is below 1.
+        """
+        if self.initial_interval <= timedelta(0):
+            raise ValueError(f"initial_interval must be positive, got {self.initial_interval}")
+
+        if self.backoff_coefficient < 1:
+            raise ValueError(f"backoff_coefficient must be 1 or more, got {self.backoff_coefficient}")
+
+        if self.maximum_interval is not None and self.maximum_interval < self.initial_interval:
+            raise ValueError(
+                f"maximum_interval {self.maximum_interval} is below initial_interval {self.initial_interval}"
+            )
+
+        if self.maximum_attempts < 0:
+            raise ValueError(f"maximum_attempts must be 0 (no limit) or more, got {self.maximum_attempts}")
+
+    def delay(self, attempt: int) -> float:
+        """Return the seconds to wait after the ``attempt``-th attempt (1 is the first) failed."""
+        initial = self.initial_interval.total_seconds()
+        ceiling = initial * 100 if self.maximum_interval is None else self.maximum_interval.total_seconds()
+        try:
+            return min(initial * self.backoff_coefficient ** (attempt - 1), ceiling)
+        except OverflowError:
+            return ceiling

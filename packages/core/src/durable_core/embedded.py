@@ -1,0 +1,300 @@
+"""Durable runs from plain code: no server, no `Worker` to write.
+
+The first call makes a client and a worker for the event loop that it runs on. They live with the
+loop, and end with it: runs that are under way then are released, not lost, and continue when their
+id is called again, in this process or another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+from . import _defaults, _ids, history
+from . import exceptions as ex
+from ._arguments import UNSET, arguments
+from .client import Client, _url
+from .engine import Run
+from .payloads import _digest, _json
+from .stores import RunRow
+from .worker import Worker
+from .worker._owned import LostRunError, OwnedRun
+from .worker._start import new_start
+from .workflow import _defn as workflow_defn
+
+__all__ = ["Finished", "execute_workflow", "run"]
+
+R = TypeVar("R")
+
+_log = logging.getLogger("durable_core.embedded")
+TASK_QUEUE = "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run that has ended, as `run` returns it.
+
+    Attributes:
+        workflow_id: Id of the run.
+        run_id: Unique id of the run.
+        resources: The objects that were attached to the execution that ended it here: the caller's
+            own, or those of an earlier caller of this process whose run this call joined.
+        result: JSON of the result; None if it failed.
+        failure: What it failed with; None if it did not.
+    """
+
+    workflow_id: str
+    run_id: str
+    resources: Mapping[str, Any]
+    result: bytes | None
+    failure: BaseException | None
+
+
+@dataclass(slots=True)
+class _Embedded:
+    """The client and worker of one loop and one store."""
+
+    client: Client
+    worker: Worker
+    keeper: AsyncGenerator[None, None]
+    resources: dict[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    locks: weakref.WeakValueDictionary[str, asyncio.Lock] = field(
+        default_factory=weakref.WeakValueDictionary[str, asyncio.Lock]
+    )
+
+    def lock(self, workflow_id: str) -> asyncio.Lock:
+        """Return the lock under which a run is looked up and started or taken."""
+        found = self.locks.get(workflow_id)
+        if found is None:
+            found = self.locks[workflow_id] = asyncio.Lock()
+
+        return found
+
+
+_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Future[_Embedded]]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+async def execute_workflow(
+    workflow: Callable[..., Awaitable[R]] | type,
+    arg: Any = UNSET,
+    *,
+    args: Sequence[Any] = (),
+    id: str,
+    url: str | None = None,
+) -> R:
+    """Run a workflow in this process to its end, over crashes of it.
+
+    Called again with the same id and input, it continues a run that was interrupted, joins one that
+    is under way, or returns the recorded result of one that is completed.
+
+    Args:
+        workflow: The run method or the class of a workflow.
+        arg: Its only argument.
+        args: Its arguments, if there is more than one.
+        id: Names the run; the same call with the same id is the same run.
+        url: As in `Client.connect`.
+
+    Raises:
+        WorkflowFailureError: The run failed; the cause says why.
+        WorkflowAlreadyStartedError: The id belongs to a run of another workflow or other input.
+        StoreError: The store cannot be used.
+        Exception: What a bug in workflow code raised; the run is kept, and fixed code continues it.
+    """
+    finished = await run(workflow, arguments(arg, args), id=id, url=url)
+    if finished.result is None:
+        cause = finished.failure or ex.ApplicationError("unknown failure")
+        error = ex.WorkflowFailureError(f"run {id!r} failed: {type(cause).__name__}: {cause}. See: durable show {id}")
+        raise error from cause
+
+    from .activity._defn import signature_types  # noqa: PLC0415
+
+    type_ = signature_types(workflow_defn.definition_of(workflow).run_fn)[1]
+    return cast("R", _json.decode(finished.result, type_, what=f"the recorded result of run {id!r}"))
+
+
+async def run(
+    workflow: Callable[..., Awaitable[Any]] | type,
+    args: tuple[Any, ...] = (),
+    *,
+    id: str | None = None,
+    resources: Mapping[str, Any] | None = None,
+    url: str | None = None,
+) -> Finished:
+    """Run a workflow in this process to its end, with live objects attached; for adapters.
+
+    A run that is completed or failed is rebuilt by replay, so that its code meets the objects of
+    this call; nothing is executed. A run that another living process owns is waited for, and taken
+    over if that process dies.
+
+    Args:
+        workflow: The run method or the class of a workflow.
+        args: Its arguments.
+        id: Names the run; a new one is made up if it is None.
+        resources: Live objects for the code of the run, see `durable_core.adapter.Engine.resource`.
+        url: As in `Client.connect`.
+
+    Raises:
+        WorkflowAlreadyStartedError: The id belongs to a run of another workflow or other input.
+        StoreError: The store cannot be used.
+        Exception: What a bug in workflow code raised; the run is kept, and fixed code continues it.
+    """
+    definition = workflow_defn.definition_of(workflow)
+    embedded = await _embedded(url)
+    embedded.worker.registered.add_workflow(definition)
+    workflow_id = id if id is not None else _ids.uuid7()
+    if id is None:
+        _log.info("run without an id: %s", workflow_id)
+
+    start = new_start(
+        definition,
+        args,
+        namespace=embedded.client.namespace,
+        workflow_id=workflow_id,
+        task_queue=TASK_QUEUE,
+        client=embedded.client.identity,
+        bound=True,
+    )
+    context = contextvars.copy_context()
+    while True:
+        async with embedded.lock(workflow_id):
+            owned = await _attach(embedded, start, context, resources or {})
+
+        if isinstance(owned, Finished):
+            return owned
+
+        if owned is None:
+            # Another process owns it; it may end there, or that process may die.
+            await embedded.client.changes.wait(timeout=0.2, interval=_defaults.POLL_WAITING)
+            continue
+
+        try:
+            done = await asyncio.shield(owned.done)
+        except LostRunError:
+            continue
+        except ex.WorkflowAlreadyStartedError:
+            # Another process started the same id between our look and our commit.
+            continue
+
+        return _finished(embedded, owned.row, done, embedded.resources.pop(owned.row.run_id, resources or {}))
+
+
+async def _attach(
+    embedded: _Embedded, start: history.Start, context: contextvars.Context, resources: Mapping[str, Any]
+) -> OwnedRun | Finished | None:
+    """Return the run if this process owns it now, its end if it has one, None if another owns it."""
+    worker, client = embedded.worker, embedded.client
+    owned = worker.owned_as(start.namespace, start.workflow_id)
+    if owned is not None:
+        _check_same(start, owned.run.start)
+        return owned
+
+    row = await client.store.find(start.namespace, start.workflow_id)
+    if row is None:
+        owned = worker.begin(start, context=context, resources=resources)
+        embedded.resources[start.run_id] = resources
+        return owned
+
+    if row.status == "running" and await client.store.owner_alive(row):
+        return None
+
+    if row.status == "running":
+        loaded_start = history.start_from((await client.store.load(row)).start)
+        _check_same(start, loaded_start)
+        try:
+            owned = await worker.take(row, context=context, resources=resources)
+        except LostRunError:
+            return None
+
+        embedded.resources[row.run_id] = resources
+        return owned
+
+    loaded = await client.store.load(row)
+    _check_same(start, history.start_from(loaded.start))
+    replayed = await worker.replay(loaded, context=context, resources=resources)
+    try:
+        return _finished(embedded, row, replayed, resources)
+    finally:
+        replayed.close()
+
+
+def _check_same(start: history.Start, recorded: history.Start) -> None:
+    if start.workflow_type != recorded.workflow_type:
+        raise ex.WorkflowAlreadyStartedError(
+            f"the id {start.workflow_id!r} belongs to a run of {recorded.workflow_type!r}, not of "
+            f"{start.workflow_type!r}: use another id",
+            workflow_id=start.workflow_id,
+            run_id=recorded.run_id,
+        )
+
+    if start.args_digest != recorded.args_digest:
+        raise ex.WorkflowAlreadyStartedError(
+            f"the id {start.workflow_id!r} belongs to a run with other input: use one id per input, such as "
+            f"{start.workflow_id + '/2'!r}. See: durable show {start.workflow_id}",
+            workflow_id=start.workflow_id,
+            run_id=recorded.run_id,
+        )
+
+
+def _finished(embedded: _Embedded, row: RunRow, done: Run, resources: Mapping[str, Any]) -> Finished:
+    closed = done.closed
+    if isinstance(closed, history.CompleteRun):
+        return Finished(row.workflow_id, row.run_id, resources, closed.result.data, None)
+
+    if isinstance(closed, history.FailRun):
+        failure = embedded.worker.registered.failures.rebuild(closed.failure)
+        return Finished(row.workflow_id, row.run_id, resources, None, failure)
+
+    raise ex.StoreCorruptError(f"run {row.workflow_id!r} is {row.status} and its record has no end")
+
+
+# The client and worker of a loop
+
+
+async def _embedded(url: str | None) -> _Embedded:
+    loop = asyncio.get_running_loop()
+    path = str(_url.resolve(url))
+    stores = _loops.setdefault(loop, {})
+    opening = stores.get(path)
+    if opening is None:
+        opening = stores[path] = loop.create_future()
+        try:
+            opening.set_result(await _open(path))
+        except BaseException as error:
+            del stores[path]
+            opening.set_exception(error)
+            opening.exception()
+            raise
+
+    return await asyncio.shield(opening)
+
+
+async def _open(path: str) -> _Embedded:
+    client = await Client.connect(f"sqlite:///{path}")
+    worker = Worker(client, task_queue=TASK_QUEUE, activities=None)
+    await worker.start()
+    keeper = _keep(client, worker)
+    await anext(keeper)
+    return _Embedded(client, worker, keeper)
+
+
+async def _keep(client: Client, worker: Worker) -> AsyncGenerator[None, None]:
+    """Close the worker and the client when the loop ends.
+
+    A loop that ends in order (`asyncio.run`, `asyncio.Runner`) closes its async generators as the
+    last thing that still runs on it, after every task was cancelled. That is the moment to close.
+    """
+    try:
+        yield
+    finally:
+        _loops.get(asyncio.get_running_loop(), {}).pop(client.store.location, None)
+        await worker.shutdown()
+        await client.close()
+
+

@@ -1,0 +1,328 @@
+"""The event loop that workflow code runs on: ordinary asyncio, without a clock or I/O of its own.
+
+The loop is never "run" in asyncio's sense. It is entered from a plain callback of the real loop, for
+one activation at a time, and drained until nothing is ready. Its time stands still meanwhile. What
+asyncio code asks of a loop ends in two places: the ready queue, drained first in, first out, and the
+owner's timer hooks, which turn ``call_later`` into recorded timers.
+
+Invariant: the order of callbacks is a function of the order of events alone. Tasks and futures hash
+by a counter mixed with the run's seed, so that a ``set`` of them (as in ``asyncio.wait``) iterates
+in the same order on every replay, whatever their addresses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import sys
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, Protocol
+
+from durable_core import _defaults
+from durable_core.exceptions import NotSupported, SpinError
+
+__all__ = ["Timer", "WorkflowFuture", "WorkflowLoop", "WorkflowTask"]
+
+_MASK = 2**61 - 1
+
+
+class Timer(asyncio.TimerHandle):
+    """A timer; ``seq`` is the number of its command once it has one."""
+
+    __slots__ = ("seq",)
+
+    seq: int
+
+
+class _TimerOwner(Protocol):
+    def timer_started(self, handle: Timer) -> None: ...
+
+    def timer_cancelled(self, handle: Timer) -> None: ...
+
+
+class WorkflowFuture(asyncio.Future[Any]):
+    """A future whose hash is the same on every replay."""
+
+    def __init__(self, *, loop: WorkflowLoop) -> None:
+        self._hash = loop.next_hash()
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class WorkflowTask(asyncio.Task[Any]):
+    """A task whose hash is the same on every replay."""
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: WorkflowLoop, **kwargs: Any) -> None:
+        # Before the base class, which puts the task into a set.
+        self._hash = loop.next_hash()
+        super().__init__(coro, loop=loop, **kwargs)
+        # At eviction a pending task is closed by hand; asyncio's warning would be about us.
+        self._log_destroy_pending = False
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class WorkflowLoop(asyncio.AbstractEventLoop):
+    """One run's event loop.
+
+    Attributes:
+        durable_engine: What `durable_core.adapter.current_engine` finds.
+    """
+
+    def __init__(self, owner: _TimerOwner, engine: object, hash_seed: int) -> None:
+        self.durable_engine = engine
+        self._owner = owner
+        self._time = 0.0
+        self._ready: deque[asyncio.Handle] = deque()
+        self._hash_seed = hash_seed & _MASK
+        self._hashes = 0
+        self._task_names = 0
+        self._tasks: set[WorkflowTask] = set()
+        self._generators: set[Any] = set()
+        self._prune_at = 64
+        self._closed = False
+        self._exception_handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
+        self.error: BaseException | None = None
+
+    def next_hash(self) -> int:
+        """Return the next hash: a bijection of a counter, so that it never repeats within a run."""
+        self._hashes += 1
+        return (self._hashes * 0x9E3779B97F4A7C15 ^ self._hash_seed) & _MASK
+
+    @contextmanager
+    def entered(self, time: float) -> Iterator[None]:
+        """Make this the running loop of the thread while code of the run runs.
+
+        The outer loop, its generator hooks and the garbage collector are put back afterwards: a
+        collection in here could run a finaliser of foreign code on this loop.
+        """
+        self._time = time
+        outer = asyncio._get_running_loop()
+        hooks = sys.get_asyncgen_hooks()
+        collecting = gc.isenabled()
+        if collecting:
+            gc.disable()
+
+        asyncio._set_running_loop(self)
+        sys.set_asyncgen_hooks(firstiter=self._generators.add, finalizer=_keep)
+        try:
+            yield
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+            asyncio._set_running_loop(outer)
+            if collecting:
+                gc.enable()
+
+    def drain(self) -> None:
+        """Run callbacks until none is ready, or until one of them broke the run.
+
+        Raises:
+            SpinError: The code keeps scheduling itself.
+        """
+        passes = 0
+        ready = self._ready
+        while ready and self.error is None:
+            passes += 1
+            if passes > _defaults.SPIN_LIMIT:
+                raise SpinError(
+                    f"workflow code scheduled itself {passes - 1:,} times within one activation without waiting for "
+                    "anything recorded; look for a loop around asyncio.sleep(0) or a cancellation that is swallowed"
+                )
+
+            for _ in range(len(ready)):
+                handle = ready.popleft()
+                if not handle._cancelled:  # type: ignore[attr-defined]
+                    handle._run()
+                    if self.error is not None:
+                        break
+
+        if len(self._tasks) + len(self._generators) > self._prune_at:
+            # In place: the generator hook holds on to the set itself.
+            self._tasks.difference_update([t for t in self._tasks if t.done()])
+            self._generators.difference_update([g for g in self._generators if g.ag_frame is None])
+            self._prune_at = 64 + 2 * (len(self._tasks) + len(self._generators))
+
+    def ready_timer(self, handle: Timer) -> None:
+        """Put the callback of a timer that fired into the ready queue."""
+        self._ready.append(handle)
+
+    def close_run(self) -> None:
+        """Close every coroutine and generator of the run, here in its own loop. Never raises."""
+        self._closed = True
+        for task in list(self._tasks):
+            if not task.done():
+                coro = task.get_coro()
+                try:
+                    coro.close()  # type: ignore[union-attr]
+                except BaseException:  # noqa: BLE001, S110  # user code in finally; the run is being dropped
+                    pass
+
+        for generator in list(self._generators):
+            closing = generator.aclose()
+            try:
+                closing.send(None)
+            except BaseException:  # noqa: BLE001, S110  # ended, or awaits in finally: dropped as well
+                pass
+
+            closing.close()
+
+        self._tasks.clear()
+        self._generators.clear()
+        self._ready.clear()
+
+    # What asyncio asks of a loop
+
+    def time(self) -> float:
+        """Return the time of the activation, in seconds since the epoch."""
+        return self._time
+
+    def call_soon(  # type: ignore[override]
+        self,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
+        **_: Any,
+    ) -> asyncio.Handle:
+        """Put a callback at the end of the ready queue."""
+        handle = asyncio.Handle(callback, args, self, context)
+        if not self._closed:
+            self._ready.append(handle)
+
+        return handle
+
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        """Refuse callbacks from elsewhere; from the run's own code this is `call_soon`."""
+        if asyncio._get_running_loop() is not self:
+            raise NotSupported(
+                "a thread or another event loop called into a workflow: its result would not be recorded. "
+                "Do the work in an activity and await that"
+            )
+
+        return self.call_soon(callback, *args, context=context)
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> Timer:
+        """Start a recorded timer."""
+        return self.call_at(self._time + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> Timer:
+        """Start a recorded timer; one that is due already joins the ready queue."""
+        handle = Timer(when, callback, args, self, context)
+        handle.seq = 0
+        if self._closed:
+            return handle
+
+        if when <= self._time:
+            self._ready.append(handle)
+        else:
+            handle._scheduled = True  # type: ignore[attr-defined]  # so that cancel() tells the loop
+            self._owner.timer_started(handle)
+
+        return handle
+
+    def _timer_handle_cancelled(self, handle: Timer) -> None:
+        if not self._closed:
+            self._owner.timer_cancelled(handle)
+
+    def create_future(self) -> WorkflowFuture:
+        """Return a future of this loop."""
+        return WorkflowFuture(loop=self)
+
+    def create_task(  # type: ignore[override]
+        self,
+        coro: Coroutine[Any, Any, Any],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+        **_: Any,
+    ) -> WorkflowTask:
+        """Start a task; the loop keeps it alive."""
+        self._task_names += 1
+        task = WorkflowTask(coro, loop=self, name=name or f"Workflow-Task-{self._task_names}", context=context)
+        self._tasks.add(task)
+        return task
+
+    def get_task_factory(self) -> None:
+        """Return None: there is no factory."""
+        return
+
+    def get_debug(self) -> bool:
+        """Return False."""
+        return False
+
+    def set_debug(self, enabled: bool) -> None:  # noqa: FBT001  # asyncio's signature
+        """Do nothing."""
+
+    def is_running(self) -> bool:
+        """Return True: only code that runs on the loop can ask."""
+        return True
+
+    def is_closed(self) -> bool:
+        """Return whether the run was dropped from memory."""
+        return self._closed
+
+    async def shutdown_asyncgens(self) -> None:
+        """Do nothing: generators are closed with the run."""
+
+    def get_exception_handler(self) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None:
+        """Return the handler that was set, if any."""
+        return self._exception_handler
+
+    def set_exception_handler(
+        self, handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None
+    ) -> None:
+        """Set the handler of exceptions in callbacks."""
+        self._exception_handler = handler
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        """Break the run: an exception in a callback is a bug in its code."""
+        error = context.get("exception")
+        if error is not None and self.error is None and "never retrieved" not in context.get("message", ""):
+            self.error = error
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Pass on an exception that nobody awaits."""
+        if self._closed:
+            return
+
+        if self._exception_handler is not None:
+            self._exception_handler(self, context)
+        else:
+            self.default_exception_handler(context)
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> NoReturn:  # type: ignore[override]
+        """Refuse threads: what they bring would not be recorded."""
+        name = getattr(func, "__qualname__", None) or repr(func)
+        raise NotSupported(
+            f"workflow code started a thread ({name}, by asyncio.to_thread or run_in_executor): its result would not "
+            "be recorded. Make it an activity (a plain def runs in a thread) and call workflow.execute_activity"
+        )
+
+
+def _refusing(name: str) -> Callable[..., NoReturn]:
+    def refuse(self: WorkflowLoop, *args: object, **kwargs: object) -> NoReturn:  # noqa: ARG001
+        raise NotSupported(
+            f"workflow code used the event loop's {name}(): I/O belongs in an activity, where it is recorded"
+        )
+
+    return refuse
+
+
+for _name in vars(asyncio.AbstractEventLoop):
+    if not _name.startswith("_") and _name not in vars(WorkflowLoop):
+        setattr(WorkflowLoop, _name, _refusing(_name))
+
+
+def _keep(generator: Any) -> None:
+    """Leave a generator that nobody refers to for the end of the run: collection has no fixed time."""

@@ -1,0 +1,197 @@
+"""Replay: the commands that code asks for, against those that were recorded (ENGINE R8-R10).
+
+Within an activation commands are matched by identity, not by position: kind, name, key and the
+occurrence of that triple in the run. What is left over on either side is a mismatch, and so are
+arguments that still differ after both sides were brought to today's types.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from durable_core.exceptions import NonDeterminismError
+from durable_core.history import (
+    Activation,
+    CancelActivity,
+    CancelTimer,
+    CompleteRun,
+    FailRun,
+    Payload,
+    ScheduleActivity,
+    StartTimer,
+)
+from durable_core.payloads import _digest
+
+if TYPE_CHECKING:
+    from durable_core.adapter import Unit
+    from durable_core.history import Command
+
+__all__ = ["Expected", "describe", "python_version"]
+
+Identity = tuple[str, str, int]
+
+
+def python_version() -> str:
+    """Return implementation and minor version, such as ``cpython-3.11``."""
+    return f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def describe(command: Command) -> str:
+    """Return a command for people, such as ``activity 'charge' key 'a' #2``."""
+    match command:
+        case ScheduleActivity():
+            key = f" key {command.key!r}" if command.key else ""
+            return f"activity {command.name!r}{key} #{command.occurrence}"
+        case StartTimer():
+            return f"timer of {command.delay:g} s #{command.occurrence}"
+        case CancelActivity():
+            return f"cancellation of activity {command.seq}"
+        case CancelTimer():
+            return f"cancellation of timer {command.seq}"
+        case CompleteRun():
+            return "completion of the run"
+        case FailRun():
+            return "failure of the run"
+
+
+class Expected:
+    """The recorded commands of one activation, taken off as the code asks for them again."""
+
+    def __init__(self, record: Activation, recorded_python: str) -> None:
+        self._number = record.number
+        self._python = recorded_python
+        self._activities: dict[Identity, ScheduleActivity] = {}
+        self._timers: dict[int, StartTimer] = {}
+        self._others: dict[tuple[type, int], Command] = {}
+        for command in record.commands:
+            match command:
+                case ScheduleActivity():
+                    self._activities[(command.name, command.key, command.occurrence)] = command
+                case StartTimer():
+                    self._timers[command.occurrence] = command
+                case CancelActivity() | CancelTimer():
+                    self._others[(type(command), command.seq)] = command
+                case CompleteRun() | FailRun():
+                    self._others[(type(command), 0)] = command
+
+    def activity(self, unit: Unit, occurrence: int, digest: str, types: tuple[object, ...]) -> ScheduleActivity:
+        """Return the recorded command of an activity.
+
+        Raises:
+            NonDeterminismError: There is none, or its arguments differ.
+        """
+        found = self._activities.pop((unit.name, unit.key, occurrence), None)
+        got = describe(_command_of(unit, occurrence))
+        if found is None:
+            raise self.error(self._left(), got)
+
+        if found.digest != digest:
+            path = _digest.difference(found.args.data, unit.args, types, what=f"activity {unit.name!r}")
+            if path is not None:
+                raise self.error(f"{got} with the recorded arguments", f"{got} with other arguments", path=path)
+
+        return found
+
+    def timer(self, occurrence: int, delay: float) -> StartTimer:
+        """Return the recorded command of a timer.
+
+        Raises:
+            NonDeterminismError: There is none, or it is of another length.
+        """
+        found = self._timers.pop(occurrence, None)
+        got = f"timer of {delay:g} s #{occurrence}"
+        if found is None:
+            raise self.error(self._left(), got)
+
+        if round(found.delay, 6) != round(delay, 6):
+            raise self.error(describe(found), got)
+
+        return found
+
+    def other(self, command: Command) -> None:
+        """Take off a cancellation or the end of the run.
+
+        Raises:
+            NonDeterminismError: It is not recorded.
+        """
+        seq = command.seq if isinstance(command, (CancelActivity, CancelTimer)) else 0
+        if self._others.pop((type(command), seq), None) is None:
+            raise self.error(self._left(), describe(command))
+
+    def finish(self, stack: str | None) -> None:
+        """Check that nothing recorded is left.
+
+        Args:
+            stack: Where the code waits now, for the message.
+
+        Raises:
+            NonDeterminismError: The code did not ask for something that is recorded.
+        """
+        left = self._left()
+        if left is not None:
+            raise self.error(left, None, location=stack)
+
+    def error(
+        self, expected: str | None, got: str | None, *, path: str | None = None, location: str | None = None
+    ) -> NonDeterminismError:
+        """Return the report of a mismatch, with the workflow line that is running if none is given."""
+        location = location or _workflow_line()
+        parts: list[str] = []
+        if self._python and self._python != python_version():
+            parts.append(
+                f"this run was recorded on {self._python} and is replayed on {python_version()}, which may order "
+                "tasks differently"
+            )
+
+        parts.append(
+            f"the code asks for other commands than were recorded, in activation {self._number}: "
+            f"recorded {expected or 'nothing more'}, got {got or 'nothing more'}"
+        )
+        if path:
+            parts.append(f"they differ at {path}")
+
+        if location:
+            parts.append(f"at {location}")
+
+        text = "; ".join(parts)
+        remedy = (
+            "Workflow code must ask for the same on every replay: restore what the code did before, keep this run on "
+            "the old code, or start it anew under another id"
+        )
+        return NonDeterminismError(
+            f"{text}. {remedy}",
+            activation=self._number,
+            expected=expected,
+            got=got,
+            path=path,
+            location=location,
+        )
+
+    def _left(self) -> str | None:
+        left: list[Command] = [*self._activities.values(), *self._timers.values(), *self._others.values()]
+        if not left:
+            return None
+
+        shown = ", ".join(describe(c) for c in left[:3])
+        return shown if len(left) <= 3 else f"{shown} and {len(left) - 3} more"
+
+
+def _command_of(unit: Unit, occurrence: int) -> ScheduleActivity:
+    return ScheduleActivity(
+        seq=0, name=unit.name, args=Payload(), digest="", key=unit.key, occurrence=occurrence
+    )
+
+
+_OWN = __file__.rpartition("durable_core")[0] + "durable_core"
+_STDLIB = traceback.__file__.rpartition("/")[0]
+
+
+def _workflow_line() -> str | None:
+    """Return ``file:line in function`` of the innermost frame that is neither ours nor asyncio's."""
+    for frame in reversed(traceback.extract_stack()):
+        if not frame.filename.startswith((_OWN, _STDLIB)):
+            return f"{frame.filename}:{frame.lineno} in {frame.name}"
+
+    return None

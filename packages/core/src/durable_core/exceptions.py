@@ -1,0 +1,307 @@
+"""Every exception that durable-core raises on purpose.
+
+Split by what the reader does next::
+
+    DurableError
+    ├── FailureError                  fails the run; raised and caught in workflow code
+    │   ├── ApplicationError          raise this to fail an activity or a run with a reason
+    │   ├── CancelledError            the run or the activity was cancelled
+    │   ├── TerminatedError           the run was terminated
+    │   ├── TimeoutError              a recorded timeout expired
+    │   └── ActivityError             an activity failed for good; the reason is its ``cause``
+    ├── CallError                     fix the call
+    │   ├── EngineURLError            unknown or malformed URL
+    │   ├── EncodeError               a value cannot be recorded
+    │   ├── DefinitionError           a workflow or activity is defined or registered wrongly
+    │   │   ├── DuplicateNameError
+    │   │   └── NotRegisteredError
+    │   ├── NotInWorkflowError        called outside workflow code
+    │   ├── NotInActivityError        called outside an activity
+    │   ├── NotSupported              this engine or version cannot do that
+    │   ├── WorkflowAlreadyStartedError
+    │   └── WorkflowNotFoundError
+    ├── WorkflowFailureError          what a client gets when a run failed; the reason is its ``cause``
+    ├── WorkflowBugError              fix the workflow code; the run is kept and continues afterwards
+    │   ├── WorkflowStalledError      what a client gets when a run stalled
+    │   ├── NonDeterminismError       replay asked for other commands than the record holds
+    │   ├── DecodeError               a recorded value does not fit today's type
+    │   └── SpinError                 workflow code never came to rest
+    └── StoreError                    look at the disk or the database
+        ├── StoreReadOnlyError
+        ├── StoreCorruptError
+        ├── StoreVersionError
+        └── StoreClosedError
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+__all__ = [
+    "ActivityError",
+    "ApplicationError",
+    "CallError",
+    "CancelledError",
+    "DecodeError",
+    "DefinitionError",
+    "DuplicateNameError",
+    "DurableError",
+    "EncodeError",
+    "EngineURLError",
+    "FailureError",
+    "NonDeterminismError",
+    "NotInActivityError",
+    "NotInWorkflowError",
+    "NotRegisteredError",
+    "NotSupported",
+    "RetryState",
+    "SpinError",
+    "StoreClosedError",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreReadOnlyError",
+    "StoreVersionError",
+    "TerminatedError",
+    "TimeoutError",
+    "TimeoutType",
+    "WorkflowAlreadyStartedError",
+    "WorkflowBugError",
+    "WorkflowFailureError",
+    "WorkflowNotFoundError",
+    "WorkflowStalledError",
+]
+
+
+class DurableError(Exception):
+    """Base of every exception that durable-core raises on purpose."""
+
+
+class FailureError(DurableError):
+    """Base of the failures that fail a run instead of stalling it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    @property
+    def cause(self) -> BaseException | None:
+        """The failure below this one, if any."""
+        return self.__cause__
+
+
+class ApplicationError(FailureError):
+    """Fail an activity or a run with a reason of your own.
+
+    Also stands in for a recorded exception whose class cannot be rebuilt; ``type`` is then the
+    qualified name of that class.
+
+    Args:
+        message: What went wrong.
+        details: Values that travel with the failure; they must be encodable.
+        type: A name that retry policies and callers can match on.
+        non_retryable: Whether retrying the activity is pointless.
+        next_retry_delay: Overrides the delay that the retry policy would choose for the next attempt.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *details: Any,
+        type: str | None = None,
+        non_retryable: bool = False,
+        next_retry_delay: timedelta | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.details = details
+        self.type = type
+        self.non_retryable = non_retryable
+        self.next_retry_delay = next_retry_delay
+
+
+class CancelledError(FailureError):
+    """The run or the activity was cancelled."""
+
+    def __init__(self, message: str = "cancelled", *details: Any) -> None:
+        super().__init__(message)
+        self.details = details
+
+
+class TerminatedError(FailureError):
+    """The run was terminated."""
+
+
+class TimeoutType(IntEnum):
+    """Which of the timeouts expired."""
+
+    START_TO_CLOSE = 1
+    SCHEDULE_TO_START = 2
+    SCHEDULE_TO_CLOSE = 3
+    HEARTBEAT = 4
+
+
+class TimeoutError(FailureError):  # noqa: A001  # temporalio's name
+    """A recorded timeout expired."""
+
+    def __init__(self, message: str, *, type: TimeoutType | None = None) -> None:
+        super().__init__(message)
+        self.type = type
+
+
+class RetryState(IntEnum):
+    """Why an activity was not tried again."""
+
+    NON_RETRYABLE_FAILURE = 2
+    TIMEOUT = 3
+    MAXIMUM_ATTEMPTS_REACHED = 4
+    CANCEL_REQUESTED = 7
+
+
+class ActivityError(FailureError):
+    """An activity failed for good; its ``cause`` says why."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        activity_type: str,
+        activity_id: str,
+        attempts: int,
+        retry_state: RetryState | None,
+    ) -> None:
+        super().__init__(message)
+        self.activity_type = activity_type
+        self.activity_id = activity_id
+        self.attempts = attempts
+        self.retry_state = retry_state
+
+
+class CallError(DurableError):
+    """Base of the errors that a change of the calling code mends."""
+
+
+class EngineURLError(CallError, ValueError):
+    """An engine URL is malformed or its scheme is not known."""
+
+
+class EncodeError(CallError, TypeError):
+    """A value cannot be recorded."""
+
+
+class DefinitionError(CallError, ValueError):
+    """A workflow or an activity is defined or registered wrongly."""
+
+
+class DuplicateNameError(DefinitionError):
+    """Two workflows or two activities have one name."""
+
+
+class NotRegisteredError(DefinitionError):
+    """No worker of this process knows a workflow or an activity of that name."""
+
+
+class NotInWorkflowError(CallError, RuntimeError):
+    """A function of ``durable_core.workflow`` was called outside workflow code."""
+
+
+class NotInActivityError(CallError, RuntimeError):
+    """A function of ``durable_core.activity`` was called outside an activity."""
+
+
+class NotSupported(CallError, RuntimeError):  # noqa: N818  # the documented name
+    """This engine, or this version, cannot do what was asked."""
+
+
+class WorkflowAlreadyStartedError(CallError):
+    """A run with this workflow id exists and the new start cannot be the same run."""
+
+    def __init__(self, message: str, *, workflow_id: str, run_id: str | None = None) -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+
+
+class WorkflowNotFoundError(CallError, LookupError):
+    """No run has this workflow id or run id."""
+
+
+class WorkflowFailureError(DurableError):
+    """A run ended without a result; its ``cause`` says why."""
+
+    @property
+    def cause(self) -> BaseException | None:
+        """The failure that ended the run."""
+        return self.__cause__
+
+
+class WorkflowBugError(DurableError):
+    """Base of the errors that a change of the workflow code mends; the run is kept."""
+
+
+class WorkflowStalledError(WorkflowBugError):
+    """A run stalled on a bug or a mismatch; fixed code continues it."""
+
+    def __init__(self, message: str, *, workflow_id: str, run_id: str) -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+
+
+class NonDeterminismError(WorkflowBugError):
+    """Replay asked for other commands than the record holds.
+
+    Attributes:
+        activation: Number of the activation in which the difference was found.
+        expected: What the record holds, or None if the code asked for something new.
+        got: What the code asked for, or None if it did not ask for what the record holds.
+        path: Where inside the arguments they differ, such as ``$[0].cents``.
+        location: ``file:line`` of the workflow code that asked.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        activation: int,
+        expected: str | None,
+        got: str | None,
+        path: str | None = None,
+        location: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.activation = activation
+        self.expected = expected
+        self.got = got
+        self.path = path
+        self.location = location
+
+
+class DecodeError(WorkflowBugError, TypeError):
+    """A recorded value does not fit today's type."""
+
+
+class SpinError(WorkflowBugError):
+    """Workflow code kept scheduling itself and never came to rest."""
+
+
+class StoreError(DurableError):
+    """Reading or writing the store failed; nothing that was acknowledged is affected."""
+
+
+class StoreReadOnlyError(StoreError):
+    """The store cannot be written."""
+
+
+class StoreCorruptError(StoreError):
+    """The store holds what durable-core did not write."""
+
+
+class StoreVersionError(StoreError):
+    """The store was written by a newer durable-core."""
+
+
+class StoreClosedError(StoreError):
+    """The store was closed while the request waited."""

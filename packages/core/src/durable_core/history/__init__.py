@@ -1,0 +1,57 @@
+"""What a run's history is made of, and its bytes."""
+
+from __future__ import annotations
+
+from ._codec import Packer, activation_from, event_from, pending_from, references, resolve, start_from
+from ._records import (
+    Activation,
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    Attempt,
+    CancelActivity,
+    CancelTimer,
+    Command,
+    CompleteRun,
+    Event,
+    FailRun,
+    Failure,
+    Note,
+    Payload,
+    PendingActivity,
+    ScheduleActivity,
+    Start,
+    StartTimer,
+    Taken,
+    TimerFired,
+)
+
+__all__ = [
+    "Activation",
+    "ActivityCancelled",
+    "ActivityCompleted",
+    "ActivityFailed",
+    "Attempt",
+    "CancelActivity",
+    "CancelTimer",
+    "Command",
+    "CompleteRun",
+    "Event",
+    "FailRun",
+    "Failure",
+    "Note",
+    "Packer",
+    "Payload",
+    "PendingActivity",
+    "ScheduleActivity",
+    "Start",
+    "StartTimer",
+    "Taken",
+    "TimerFired",
+    "activation_from",
+    "event_from",
+    "pending_from",
+    "references",
+    "resolve",
+    "start_from",
+]

@@ -1,0 +1,182 @@
+"""Records ↔ bytes, and payloads ↔ items.
+
+A payload above `_defaults.INLINE_LIMIT` leaves its record and becomes an *item*: a row of its own,
+addressed by content within the run's lineage, so that equal content is stored once. Both directions
+are synchronous and do no I/O: packing returns the items to write, unpacking takes a way to fetch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+
+from durable_core import _defaults
+from durable_core.exceptions import StoreCorruptError, StoreVersionError
+from durable_core.payloads import _digest
+
+from . import _records as r
+
+__all__ = ["Packer", "activation_from", "event_from", "pending_from", "references", "resolve", "start_from"]
+
+VERSION = 1
+_encoder = msgspec.msgpack.Encoder()
+_activation = msgspec.msgpack.Decoder(r.Activation)
+_start = msgspec.msgpack.Decoder(r.Start)
+_event: msgspec.msgpack.Decoder[r.Event] = msgspec.msgpack.Decoder(r.Event)
+_pending = msgspec.msgpack.Decoder(r.PendingActivity)
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Packer:
+    """Turn records into bytes and collect the items that they refer to.
+
+    Attributes:
+        lineage: Scope of the content addresses.
+        items: Address and bytes of each item seen so far, in order.
+    """
+
+    lineage: str
+    items: dict[str, bytes] = field(default_factory=dict[str, bytes])
+
+    def pack(self, record: msgspec.Struct) -> bytes:
+        """Return the bytes of a record whose large payloads have become references."""
+        return _encoder.encode(_map_payloads(record, self._shrink))
+
+    def add(self, data: bytes, role: str) -> str:
+        """Add an item and return its address."""
+        key = _digest.address(self.lineage, role, data)
+        self.items.setdefault(key, data)
+        return key
+
+    def _shrink(self, payload: r.Payload) -> r.Payload:
+        if len(payload.data) <= _defaults.INLINE_LIMIT:
+            return payload
+
+        return r.Payload(ref=self.add(payload.data, "payload"), size=len(payload.data), codec=payload.codec)
+
+
+def activation_from(data: bytes) -> r.Activation:
+    """Return the activation that these bytes hold; payloads may be references.
+
+    Raises:
+        StoreCorruptError: The bytes are not an activation.
+        StoreVersionError: A newer durable-core wrote it.
+    """
+    return _checked(_decode(_activation, data, "an activation"))
+
+
+def start_from(data: bytes) -> r.Start:
+    """Return the start record that these bytes hold.
+
+    Raises:
+        StoreCorruptError: The bytes are not a start record.
+        StoreVersionError: A newer durable-core wrote it.
+    """
+    return _checked(_decode(_start, data, "a start record"))
+
+
+def event_from(data: bytes) -> r.Event:
+    """Return the event that these bytes hold.
+
+    Raises:
+        StoreCorruptError: The bytes are not an event.
+    """
+    return _decode(_event, data, "an event")
+
+
+def pending_from(data: bytes) -> r.PendingActivity:
+    """Return the pending activity that these bytes hold.
+
+    Raises:
+        StoreCorruptError: The bytes are not a pending activity.
+    """
+    return _decode(_pending, data, "a pending activity")
+
+
+def references(record: msgspec.Struct) -> list[str]:
+    """Return the addresses of the items that a record refers to."""
+    found: list[str] = []
+
+    def collect(payload: r.Payload) -> r.Payload:
+        if payload.ref:
+            found.append(payload.ref)
+
+        return payload
+
+    _map_payloads(record, collect)
+    return found
+
+
+def resolve(record: T, items: dict[str, bytes]) -> T:
+    """Return the record with every referenced payload in place.
+
+    Raises:
+        StoreCorruptError: An item is missing.
+    """
+
+    def fetch(payload: r.Payload) -> r.Payload:
+        if not payload.ref:
+            return payload
+
+        if payload.ref not in items:
+            raise StoreCorruptError(f"the item {payload.ref} of {payload.size} bytes is missing from the store")
+
+        return r.Payload(data=items[payload.ref], codec=payload.codec)
+
+    return _map_payloads(record, fetch)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes, what: str) -> T:
+    try:
+        return decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise StoreCorruptError(f"{len(data)} bytes of the store are not {what}: {error}") from error
+
+
+def _checked(record: T) -> T:
+    version: int = getattr(record, "version", VERSION)
+    if version > VERSION:
+        raise StoreVersionError(
+            f"a record of version {version} was written by a newer durable-core; this one reads up to {VERSION}: upgrade it"
+        )
+
+    return record
+
+
+def _map_payloads(record: Any, change: Callable[[r.Payload], r.Payload]) -> Any:
+    """Return a record with each payload changed; the same object if none did.
+
+    Written out by type: this runs once per record, and a walk over every field would cost more than
+    the encoding.
+    """
+    match record:
+        case r.Activation():
+            events = tuple(_map_payloads(e, change) for e in record.events)
+            commands = tuple(_map_payloads(c, change) for c in record.commands)
+            if all(map(_is, events, record.events)) and all(map(_is, commands, record.commands)):
+                return record
+
+            return msgspec.structs.replace(record, events=events, commands=commands)
+        case r.ActivityCompleted() | r.CompleteRun():
+            result = change(record.result)
+            return record if result is record.result else msgspec.structs.replace(record, result=result)
+        case r.ScheduleActivity():
+            args, text = change(record.args), record.text and change(record.text)
+            if args is record.args and text is record.text:
+                return record
+
+            return msgspec.structs.replace(record, args=args, text=text)
+        case r.Start():
+            args = change(record.args)
+            return record if args is record.args else msgspec.structs.replace(record, args=args)
+        case _:
+            return record
+
+
+def _is(a: object, b: object) -> bool:
+    return a is b

@@ -1,0 +1,280 @@
+"""The events, commands and records of a run's history, as they are stored.
+
+Fields are named in the bytes and omitted when they hold their default, so a field can be added with
+a default at any time: old records decode under new code, and new ones say so by their version.
+
+A history is one `Start` and a sequence of `Activation`s. Commands carry a number, ``seq``, that is
+unique in the run; events refer to it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = [
+    "Activation",
+    "ActivityCancelled",
+    "ActivityCompleted",
+    "ActivityFailed",
+    "Attempt",
+    "CancelActivity",
+    "CancelTimer",
+    "Command",
+    "CompleteRun",
+    "Event",
+    "FailRun",
+    "Failure",
+    "Note",
+    "Payload",
+    "PendingActivity",
+    "ScheduleActivity",
+    "Start",
+    "StartTimer",
+    "Taken",
+    "TimerFired",
+]
+
+
+class Payload(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Bytes of a recorded value, here or by reference.
+
+    Attributes:
+        data: The bytes, unless ``ref`` is set.
+        ref: Content address of the item that holds them.
+        size: Number of bytes, of a referenced payload.
+        codec: What was done to the JSON, in order of doing; empty for plain JSON.
+        key: Id of the key that encrypted it; empty for plain text.
+    """
+
+    data: bytes = b""
+    ref: str = ""
+    size: int = 0
+    codec: str = ""
+    key: str = ""
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An exception as it is recorded.
+
+    Attributes:
+        type: Qualified name of its class, or the ``type`` of an `ApplicationError`.
+        message: Its text.
+        kind: Which of our own exceptions it is; empty for any other class.
+        stack: Its traceback, for people.
+        state: JSON that rebuilds it, if its class knows how.
+        details: JSON array of an `ApplicationError`'s details.
+        non_retryable: Whether it said that another attempt is pointless.
+        retry_after: Seconds until the next attempt, if it said so.
+        cause: The failure below it.
+    """
+
+    type: str
+    message: str = ""
+    kind: Literal["", "application", "cancelled", "terminated", "timeout", "activity"] = ""
+    stack: str = ""
+    state: bytes = b""
+    details: bytes = b""
+    non_retryable: bool = False
+    retry_after: float | None = None
+    cause: Failure | None = None
+
+
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One try of an activity.
+
+    Attributes:
+        number: 1 for the first.
+        outcome: How it ended; ``lost`` if its worker died.
+        started: Seconds since the epoch; None if it died with its worker before that was recorded.
+        ended: Seconds since the epoch; of a lost attempt, when the loss was found.
+        worker: Identity of the worker.
+        fence: Fence of the ownership under which it ran.
+        failure: Why it failed.
+    """
+
+    number: int
+    outcome: Literal["completed", "failed", "timed_out", "lost", "cancelled"]
+    started: float | None = None
+    ended: float | None = None
+    worker: str = ""
+    fence: int = 0
+    failure: Failure | None = None
+
+
+class Start(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a run began; written once.
+
+    Attributes:
+        namespace, workflow_id, run_id, workflow_type, task_queue: As everywhere.
+        time: Seconds since the epoch.
+        args: JSON array of the arguments.
+        args_digest: Tells the same input from another.
+        seed: Source of everything random in the run; never its id.
+        effect_scope: Source of idempotency keys; inherited by a reset, new for a fork.
+        lineage: Scope of shared items and keys: the run's own id, or that of the run it was reset or
+            forked from.
+        bound: Whether only a caller with the run's objects, or a registered factory, may continue it.
+        python: Implementation and minor version that ran it first, such as ``cpython-3.11``.
+        client: Identity of the process that started it.
+        key: Id of the key from which content addresses derive; empty without encryption.
+        version: Of this record.
+    """
+
+    namespace: str
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    task_queue: str
+    time: float
+    args: Payload
+    args_digest: str
+    seed: str
+    effect_scope: str
+    lineage: str
+    bound: bool = False
+    python: str = ""
+    client: str = ""
+    key: str = ""
+    version: int = 1
+
+
+class Taken(msgspec.Struct, frozen=True, omit_defaults=True, tag="taken"):
+    """A worker became the owner of the run."""
+
+    worker: str
+    fence: int
+    python: str
+    time: float
+
+
+class ActivityCompleted(msgspec.Struct, frozen=True, omit_defaults=True, tag="completed"):
+    """An activity returned."""
+
+    seq: int
+    result: Payload
+    attempts: tuple[Attempt, ...] = ()
+
+
+class ActivityFailed(msgspec.Struct, frozen=True, omit_defaults=True, tag="failed"):
+    """An activity failed for good."""
+
+    seq: int
+    failure: Failure
+    retry_state: int = 0
+    attempts: tuple[Attempt, ...] = ()
+
+
+class ActivityCancelled(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancelled"):
+    """An activity ended because its cancellation was asked for."""
+
+    seq: int
+    attempts: tuple[Attempt, ...] = ()
+
+
+class TimerFired(msgspec.Struct, frozen=True, omit_defaults=True, tag="fired"):
+    """A timer reached its due time."""
+
+    seq: int
+
+
+Event = Taken | ActivityCompleted | ActivityFailed | ActivityCancelled | TimerFired
+
+
+class ScheduleActivity(msgspec.Struct, frozen=True, omit_defaults=True, tag="schedule"):
+    """Ask for an activity. Identity: (kind, name, key, occurrence); arguments are compared too.
+
+    Attributes:
+        text: JSON that is recorded for readers and may differ on replay.
+        max_attempts, timeout: The options that were in force, for readers.
+    """
+
+    seq: int
+    name: str
+    args: Payload
+    digest: str
+    key: str = ""
+    occurrence: int = 1
+    text: Payload | None = None
+    summary: str = ""
+    timeout: float | None = None
+    max_attempts: int = 0
+
+
+class StartTimer(msgspec.Struct, frozen=True, omit_defaults=True, tag="timer"):
+    """Ask for an event at a time."""
+
+    seq: int
+    delay: float
+    due: float
+    occurrence: int = 1
+
+
+class CancelActivity(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancel"):
+    """Withdraw an activity; what it may still bring is dropped unless it was asked to wait."""
+
+    seq: int
+    wait: bool = False
+
+
+class CancelTimer(msgspec.Struct, frozen=True, omit_defaults=True, tag="untimer"):
+    """Withdraw a timer."""
+
+    seq: int
+
+
+class CompleteRun(msgspec.Struct, frozen=True, omit_defaults=True, tag="complete"):
+    """End the run with a result."""
+
+    result: Payload
+
+
+class FailRun(msgspec.Struct, frozen=True, omit_defaults=True, tag="fail"):
+    """End the run with a failure."""
+
+    failure: Failure
+    cancelled: bool = False
+
+
+Command = ScheduleActivity | StartTimer | CancelActivity | CancelTimer | CompleteRun | FailRun
+
+
+class Note(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A fact for readers; replay ignores it."""
+
+    name: str
+    value: bytes
+
+
+class Activation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The atomic step of a run: events in, commands out.
+
+    Attributes:
+        number: 0 for the first; without gaps.
+        time: Seconds since the epoch; never below that of the activation before, nor below the due
+            time of a timer it fires.
+        fence: Of the ownership that wrote it.
+        version: Of this record.
+    """
+
+    number: int
+    time: float
+    fence: int
+    events: tuple[Event, ...] = ()
+    commands: tuple[Command, ...] = ()
+    notes: tuple[Note, ...] = ()
+    version: int = 1
+
+
+class PendingActivity(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An activity without an outcome, as its side row holds it.
+
+    Attributes:
+        attempts: Those that ended; a further one may be running.
+        retry_at: Before this time no attempt starts.
+    """
+
+    seq: int
+    attempts: tuple[Attempt, ...] = ()
+    retry_at: float = 0.0

@@ -1,0 +1,79 @@
+"""Digests of arguments, and the verdict when two differ (ENGINE R9).
+
+The digest is the fast path: equal digests mean equal arguments. Different ones do not yet mean a
+mismatch: the recorded argument is decoded with today's type and encoded again, so that a field added
+with a default, or a value that today's type spells differently, is no difference.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import blake2b
+from typing import Any
+
+from durable_core.exceptions import DecodeError
+
+from . import _json
+
+__all__ = ["ALGORITHM", "address", "difference", "digest"]
+
+ALGORITHM = "blake2b-128"
+
+
+def digest(value: Any, *, what: str) -> str:
+    """Return the digest of a value's canonical form, with its algorithm in front."""
+    return f"{ALGORITHM}:{blake2b(_json.canonical(value, what=what), digest_size=16).hexdigest()}"
+
+
+def address(scope: str, role: str, data: bytes) -> str:
+    """Return the content address of an item: equal content has it equal only within one scope and role."""
+    key = blake2b(f"{scope}\0{role}".encode(), digest_size=32).digest()
+    return blake2b(data, digest_size=16, key=key).hexdigest()
+
+
+def difference(recorded: bytes, live: tuple[Any, ...], types: tuple[Any, ...], *, what: str) -> str | None:
+    """Return the path of the first difference between recorded and live arguments, or None.
+
+    Both sides are brought to today's types first, so only what survives counts.
+    """
+    try:
+        decoded = _json.decode_args(recorded, types, what=what)
+    except DecodeError as error:
+        return f"$ ({error})"
+
+    # The live side goes through the same decoding: an annotation may normalise a value.
+    there = _json.decode_args(_json.encode(live, what=what), types, what=what)
+    a, b = _json.canonical(decoded, what=what), _json.canonical(there, what=what)
+    if a == b:
+        return None
+
+    return _first(json.loads(a), json.loads(b), "$")
+
+
+def _first(a: Any, b: Any, path: str) -> str:
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in sorted(a.keys() | b.keys()):
+            if key not in a or key not in b or not _same(a[key], b[key]):
+                if key in a and key in b:
+                    return _first(a[key], b[key], f"{path}.{key}")
+
+                where = "only recorded" if key in a else "only in the code"
+                return f"{path}.{key} ({where})"
+
+    if isinstance(a, list) and isinstance(b, list):
+        for i, (x, y) in enumerate(zip(a, b, strict=False)):
+            if not _same(x, y):
+                return _first(x, y, f"{path}[{i}]")
+
+        return f"{path} (length {len(a)} recorded, {len(b)} now)"
+
+    return f"{path}: recorded {_short(a)}, now {_short(b)}"
+
+
+def _same(a: Any, b: Any) -> bool:
+    return json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"

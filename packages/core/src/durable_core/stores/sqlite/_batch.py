@@ -1,0 +1,184 @@
+"""One group commit: a fixed, small number of statements, whatever the number of its members.
+
+Each statement takes the whole batch as one JSON array and one byte string, so that the interpreter
+lock is taken a few times per batch and not a few times per row (ENGINE R39). Members stay apart: one
+that is refused drops out alone (R3).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from durable_core.stores._protocol import Append, Outcome, RunRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import apsw
+
+__all__ = ["Create", "write"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Create:
+    """A run without an owner."""
+
+    row: RunRow
+    start: bytes
+    items: Mapping[str, bytes]
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Rows of one statement: a JSON array, and the blobs that it points into."""
+
+    rows: list[list[Any]] = field(default_factory=list[list[Any]])
+    blobs: list[bytes] = field(default_factory=list[bytes])
+    size: int = 0
+
+    def add(self, *values: Any, blob: bytes | None = None) -> None:
+        row = list(values)
+        if blob is not None:
+            row += [self.size, len(blob)]
+            self.blobs.append(blob)
+            self.size += len(blob)
+
+        self.rows.append(row)
+
+    def bindings(self) -> tuple[str, bytes]:
+        return json.dumps(self.rows, ensure_ascii=False), b"".join(self.blobs)
+
+
+def write(
+    connection: apsw.Connection, sql: Mapping[str, str], members: Sequence[Append | Create]
+) -> list[Outcome]:
+    """Write a batch inside the open transaction and return what became of each member.
+
+    Invariant: no two members are of one run.
+    """
+    outcomes = dict.fromkeys(range(len(members)), Outcome.ACCEPTED)
+    _create_runs(connection, sql, members, outcomes)
+    appends = [
+        (i, m) for i, m in enumerate(members) if isinstance(m, Append) and outcomes[i] is Outcome.ACCEPTED
+    ]
+    accepted = _advance(connection, sql, appends, outcomes)
+    activations, items, pending, inbox = _Rows(), _Rows(), _Rows(), _Rows()
+    resolved: list[list[Any]] = []
+    taken: list[int] = []
+    for i, member in enumerate(members):
+        if outcomes[i] is Outcome.ACCEPTED and isinstance(member, Create):
+            _add_items(items, member.row.lineage, member.items.items())
+
+    for append in accepted:
+        if append.number is not None:
+            activations.add(append.run_id, append.number, append.fence, append.time, blob=append.data)
+
+        _add_items(items, append.lineage, append.items.items())
+        resolved += [[append.run_id, seq] for seq in append.resolved]
+        taken += append.taken
+        for p in append.pending:
+            pending.add(append.run_id, p.seq, p.kind, p.name, p.key, p.due, blob=p.data)
+
+        for event in append.inbox:
+            inbox.add(append.run_id, event.request, event.arrived, blob=event.data)
+
+    for name, rows in (
+        ("insert_activations", activations),
+        ("insert_items", items),
+        ("put_pending", pending),
+        ("insert_inbox", inbox),
+    ):
+        if rows.rows:
+            connection.execute(sql[name], rows.bindings())
+
+    if resolved:
+        connection.execute(sql["delete_pending"], (json.dumps(resolved),))
+
+    if taken:
+        connection.execute(sql["delete_inbox"], (json.dumps(taken),))
+
+    return list(outcomes.values())
+
+
+def _create_runs(
+    connection: apsw.Connection,
+    sql: Mapping[str, str],
+    members: Sequence[Append | Create],
+    outcomes: dict[int, Outcome],
+) -> None:
+    runs, records = _Rows(), _Rows()
+    created: list[tuple[int, RunRow, bytes]] = []
+    for i, member in enumerate(members):
+        start = (member.row, member.start) if isinstance(member, Create) else member.start
+        if start is not None:
+            created.append((i, *start))
+
+    if not created:
+        return
+
+    for _, row, _ in created:
+        runs.add(
+            row.run_id,
+            row.namespace,
+            row.workflow_id,
+            row.workflow_type,
+            row.task_queue,
+            int(row.bound),
+            row.started,
+            row.lineage,
+        )
+
+    inserted = {r[0] for r in connection.execute(sql["start_runs"], runs.bindings()[:1])}
+    for i, row, data in created:
+        if row.run_id in inserted:
+            records.add(row.run_id, blob=data)
+        else:
+            outcomes[i] = Outcome.ID_IN_USE
+
+    if records.rows:
+        connection.execute(sql["start_records"], records.bindings())
+
+
+def _advance(
+    connection: apsw.Connection,
+    sql: Mapping[str, str],
+    appends: Sequence[tuple[int, Append]],
+    outcomes: dict[int, Outcome],
+) -> list[Append]:
+    if not appends:
+        return []
+
+    rows = _Rows()
+    for _, a in appends:
+        closed = a.time if a.status != "running" else None
+        rows.add(
+            a.run_id,
+            a.expected_fence,
+            a.fence,
+            int(a.claim),
+            a.owner,
+            a.number,
+            a.status,
+            closed,
+            a.stall,
+            len(a.taken),
+            int(a.release),
+        )
+
+    moved = {r[0] for r in connection.execute(sql["advance_runs"], rows.bindings()[:1])}
+    accepted: list[Append] = []
+    for i, append in appends:
+        if append.run_id in moved:
+            accepted.append(append)
+        else:
+            outcomes[i] = Outcome.REFUSED
+
+    return accepted
+
+
+def _add_items(rows: _Rows, lineage: str, items: Iterable[tuple[str, bytes]]) -> None:
+    # Sorted by key, so that two writers never wait for each other in opposite orders (R3).
+    for address, data in sorted(items):
+        rows.add(lineage, address, blob=data)

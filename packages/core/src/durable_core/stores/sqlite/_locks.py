@@ -1,0 +1,74 @@
+"""A worker's life, as a lock on a file of its own beside the database (ENGINE R15).
+
+The kernel drops the lock when the process ends, however it ends, so a worker whose lock can be taken
+is dead, and a restart on the same host may take its runs over at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import weakref
+from pathlib import Path
+
+__all__ = ["WorkerLock", "is_dead"]
+
+_held: weakref.WeakSet[WorkerLock] = weakref.WeakSet()
+
+
+class WorkerLock:
+    """Holds the lock from construction to `release`."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path = folder / f"{name}.lock"
+        self._fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        _held.add(self)
+
+    def release(self) -> None:
+        """Drop the lock and remove its file. May be called again."""
+        if self._fd < 0:
+            return
+
+        # Removed while locked: whoever finds no file knows that nobody holds it.
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
+
+        os.close(self._fd)
+        self._fd = -1
+
+    def forget(self) -> None:
+        """Close the descriptor that a forked child inherited; the parent's lock stays."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def is_dead(path: Path) -> bool:
+    """Return whether nobody holds the lock of a worker; its file is removed then."""
+    try:
+        fd = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return True
+
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+
+        return True
+    finally:
+        os.close(fd)
+
+
+def _after_fork() -> None:
+    for lock in list(_held):
+        lock.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,274 @@
+"""The SQLite store: one file in WAL mode, a writer thread with group commit, readers beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from durable_core import _clock, _ids, history
+from durable_core.exceptions import NotSupported, StoreCorruptError
+from durable_core.stores import _sql
+from durable_core.stores._protocol import Append, Loaded, Outcome, PendingRow, RunRow
+
+from . import _batch, _locks, _open
+from ._writer import Call, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import apsw
+
+__all__ = ["SqliteStore"]
+
+T = TypeVar("T")
+
+_RUN_COLUMNS = (
+    "id, namespace, workflow_id, workflow_type, task_queue, bound, status, started, closed, fence, owner, next_number, "
+    "takeovers, lineage, stall"
+)
+_SQL = _sql.statements(__package__ or "", "queries.sql", run=_RUN_COLUMNS)
+
+
+class SqliteStore:
+    """A `Store` on one SQLite file. Open it by `open`; it belongs to the running event loop."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pid = os.getpid()
+        self._writer = Writer(path, _SQL)
+        with _open.translated(str(path)):
+            self._reader = _open.connect(path)
+            self._poller = _open.connect(path)
+
+        # Reads of long histories must not hold up the loop; one thread keeps them in order.
+        self._reads = ThreadPoolExecutor(1, thread_name_prefix="durable-reader")
+        self._locks: dict[int, _locks.WorkerLock] = {}
+        self._version = -1
+
+    @classmethod
+    async def open(cls, path: Path) -> SqliteStore:
+        """Open a database file; it is made if it does not exist.
+
+        Raises:
+            StoreError: It cannot be used; the subclass says why.
+        """
+        path = path.absolute()
+        await asyncio.to_thread(_open.prepare, path)
+        return cls(path)
+
+    @property
+    def location(self) -> str:
+        """The absolute path of the file."""
+        return str(self._path)
+
+    def append(self, append: Append) -> asyncio.Future[Outcome]:
+        """Add to a run; see `Store.append`."""
+        self._check_process()
+        return self._writer.submit(append)
+
+    def create(self, row: RunRow, start: bytes, items: Mapping[str, bytes]) -> asyncio.Future[Outcome]:
+        """Create a run without an owner."""
+        self._check_process()
+        return self._writer.submit(_batch.Create(row=row, start=start, items=items))
+
+    def register_worker(self, identity: str) -> asyncio.Future[int]:
+        """Add a worker and take the lock that says it lives."""
+        self._check_process()
+        lock = _locks.WorkerLock(self._lock_folder, _ids.uuid7())
+
+        def insert(connection: apsw.Connection) -> int:
+            values = (identity, lock.path.name, _clock.now())
+            return int(cast("int", connection.execute(_SQL["register_worker"], values).get))
+
+        async def register() -> int:
+            worker: int = await self._writer.submit(Call(insert))
+            self._locks[worker] = lock
+            return worker
+
+        return asyncio.ensure_future(register())
+
+    def release_worker(self, worker: int) -> asyncio.Future[None]:
+        """Mark a worker as dead and drop its lock."""
+        self._check_process()
+
+        async def release() -> None:
+            await self._bury(worker)
+            lock = self._locks.pop(worker, None)
+            if lock is not None:
+                lock.release()
+
+        return asyncio.ensure_future(release())
+
+    async def owner_alive(self, row: RunRow) -> bool:
+        """Return whether a living worker owns the run; a dead one is marked as such."""
+        if row.owner is None:
+            return False
+
+        if row.owner in self._locks:
+            return True
+
+        owner = row.owner
+        found = await self._read(lambda c: c.execute(_SQL["worker"], (owner,)).fetchone())
+        if found is None or not found[2]:
+            return False
+
+        if not _locks.is_dead(self._lock_folder / str(found[1])):
+            return True
+
+        await self._bury(owner)
+        return False
+
+    async def bury_dead(self) -> None:
+        """Mark every worker whose process ended as dead."""
+        rows = await self._read(lambda c: c.execute(_SQL["living_workers"]).fetchall())
+        for worker, _, lock_file in rows:
+            if worker not in self._locks and _locks.is_dead(self._lock_folder / lock_file):
+                await self._bury(worker)
+
+    async def find(self, namespace: str, workflow_id: str, run_id: str | None = None) -> RunRow | None:
+        """Return a run by its unique id, or the open one of a workflow id, else its newest."""
+        if run_id is None:
+            name, values = "run_newest", (namespace, workflow_id)
+        else:
+            name, values = "run_by_run_id", (namespace, run_id)
+
+        row = await self._read(lambda c: c.execute(_SQL[name], values).fetchone())
+        found = None if row is None else _run_row(row)
+        return None if found is None or (run_id and workflow_id and found.workflow_id != workflow_id) else found
+
+    async def load(self, row: RunRow) -> Loaded:
+        """Return everything that rebuilds a run, as of one moment."""
+        return await self._read(lambda c: self._load(c, row))
+
+    async def read_items(self, lineage: str, addresses: Sequence[str]) -> Mapping[str, bytes]:
+        """Return items by address."""
+        return await self._read(lambda c: _items(c, lineage, addresses))
+
+    async def claimable(self, namespace: str, task_queue: str, limit: int) -> Sequence[RunRow]:
+        """Return open runs of a queue that no living worker owns, oldest first."""
+        await self.bury_dead()
+        rows = await self._read(
+            lambda c: c.execute(_SQL["runs_claimable"], (namespace, task_queue, limit)).fetchall()
+        )
+        return [_run_row(row) for row in rows]
+
+    async def newest(
+        self, namespace: str, *, workflow_type: str | None, status: str | None, limit: int
+    ) -> Sequence[RunRow]:
+        """Return runs, newest first."""
+        values = (namespace, workflow_type, status, limit)
+        rows = await self._read(lambda c: c.execute(_SQL["runs_newest"], values).fetchall())
+        return [_run_row(row) for row in rows]
+
+    def changed(self) -> bool:
+        """Return whether anybody committed since the last call."""
+        version = int(cast("int", self._poller.pragma("data_version")))
+        changed = version != self._version
+        self._version = version
+        return changed
+
+    async def close(self) -> None:
+        """Write what is queued, drop the locks, and end the threads."""
+        if self._pid != os.getpid():
+            return
+
+        loop = asyncio.get_running_loop()
+        for worker in list(self._locks):
+            await self.release_worker(worker)
+
+        await loop.run_in_executor(self._reads, self._writer.close)
+        self._reads.shutdown()
+        self._reader.close()
+        self._poller.close()
+
+    def close_now(self) -> None:
+        """As `close`, without an event loop: when the loop ended before anybody closed the store."""
+        if self._pid != os.getpid():
+            return
+
+        self._writer.close()
+        for lock in self._locks.values():
+            lock.release()
+
+        self._locks.clear()
+        self._reads.shutdown()
+        self._reader.close()
+        self._poller.close()
+
+    @property
+    def _lock_folder(self) -> Path:
+        return self._path.with_name(self._path.name + "-workers")
+
+    def _bury(self, worker: int) -> asyncio.Future[Any]:
+        return self._writer.submit(Call(lambda c: c.execute(_SQL["bury_worker"], (worker,)).fetchall()))
+
+    async def _read(self, read: Callable[[apsw.Connection], T]) -> T:
+        self._check_process()
+
+        def work() -> T:
+            with _open.translated(str(self._path)):
+                self._reader.set_busy_timeout(10_000)
+                return read(self._reader)
+
+        return await asyncio.get_running_loop().run_in_executor(self._reads, work)
+
+    def _load(self, connection: apsw.Connection, row: RunRow) -> Loaded:
+        run = row.run_id
+        connection.execute("BEGIN")
+        try:
+            fresh = connection.execute(_SQL["run_by_run_id"], (row.namespace, run)).fetchone()
+            start = connection.execute(_SQL["start"], (run,)).get
+            if fresh is None or start is None:
+                raise StoreCorruptError(f"run {run} has no start record in {self._path}")
+
+            activations = [cast("bytes", d) for _, d in connection.execute(_SQL["activations"], (run, 0))]
+            pending = [PendingRow(*cast("Any", p)) for p in connection.execute(_SQL["pending"], (run,))]
+            inbox = [(cast("int", i), cast("bytes", d)) for i, d in connection.execute(_SQL["inbox"], (run,))]
+            current = _run_row(fresh)
+            if len(activations) != current.next_number:
+                raise StoreCorruptError(
+                    f"run {run} should have {current.next_number} activations, {self._path} holds {len(activations)}"
+                )
+
+            # Here, beside the rows that refer to them, so that one transaction sees both.
+            wanted = history.references(history.start_from(cast("bytes", start)))
+            for data in activations:
+                wanted += history.references(history.activation_from(data))
+
+            for _, data in inbox:
+                wanted += history.references(history.event_from(data))
+
+            return Loaded(
+                row=current,
+                start=cast("bytes", start),
+                activations=activations,
+                pending=pending,
+                inbox=inbox,
+                items=_items(connection, current.lineage, wanted),
+            )
+        finally:
+            connection.execute("COMMIT")
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise NotSupported(
+                f"{self._path} was opened in process {self._pid} and cannot be used after a fork: connect again here"
+            )
+
+
+def _items(connection: apsw.Connection, lineage: str, addresses: Sequence[str]) -> dict[str, bytes]:
+    if not addresses:
+        return {}
+
+    rows = connection.execute(_SQL["items"], (lineage, json.dumps(list(addresses))))
+    return {cast("str", address): cast("bytes", data) for address, data in rows}
+
+
+def _run_row(row: Sequence[Any]) -> RunRow:
+    values = list(row)
+    values[5] = bool(values[5])
+    return RunRow(*values)

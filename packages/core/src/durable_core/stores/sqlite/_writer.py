@@ -1,0 +1,207 @@
+"""The writer: one thread, one connection, group commits.
+
+Requests queue up while a commit is under way and form the next batch; each is answered after its
+batch is durable. The thread belongs to one store and ends with it.
+
+Invariant: a batch that was rolled back wrote nothing, so it is written again as it is. After a
+commit of unknown outcome the rows themselves say whether it happened (ENGINE R2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from durable_core import _faults
+from durable_core.exceptions import StoreClosedError
+from durable_core.stores._protocol import Append, Outcome
+
+from . import _batch, _open
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["Call", "Writer"]
+
+_BUSY_LIMIT = 60.0
+
+
+@dataclass(slots=True)
+class Call:
+    """Any other statement that writes, run in a batch of its own."""
+
+    run: Callable[[apsw.Connection], Any]
+
+
+@dataclass(slots=True)
+class _Request:
+    work: Append | _batch.Create | Call
+    future: asyncio.Future[Any]
+
+
+class Writer:
+    """Owns the connection that writes. `submit` is for the loop that made it; the rest is the thread's."""
+
+    def __init__(self, path: Path, sql: Mapping[str, str]) -> None:
+        self._path = path
+        self._sql = sql
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[_Request] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="durable-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Append | _batch.Create | Call) -> asyncio.Future[Any]:
+        """Queue a write and return a future of its outcome.
+
+        Raises (through the future):
+            StoreClosedError: The store is closed.
+            StoreError: It could not be written.
+        """
+        future: asyncio.Future[Any] = self._loop.create_future()
+        with self._wake:
+            if self._closing:
+                future.set_exception(StoreClosedError(f"{self._path} is closed"))
+                return future
+
+            self._queue.append(_Request(work, future))
+            self._wake.notify()
+
+        return future
+
+    def close(self) -> None:
+        """Write what is queued, then end the thread. Blocks until that is done."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+
+        self._thread.join()
+
+    def _run(self) -> None:
+        with _open.translated(str(self._path)):
+            connection = _open.connect(self._path)
+
+        try:
+            while batch := self._next_batch():
+                answers = self._commit(connection, batch)
+                try:
+                    self._loop.call_soon_threadsafe(_answer, batch, answers)
+                except RuntimeError:
+                    # The loop is gone, and with it everybody who waited; what is durable stays so.
+                    return
+        finally:
+            connection.close()
+
+    def _next_batch(self) -> list[_Request]:
+        """Return requests for one commit: at most one per run, and a `Call` alone."""
+        with self._wake:
+            while not self._queue:
+                if self._closing:
+                    return []
+
+                self._wake.wait()
+
+            if isinstance(self._queue[0].work, Call):
+                return [self._queue.popleft()]
+
+            batch: list[_Request] = []
+            later: list[_Request] = []
+            runs: set[str] = set()
+            while self._queue and not isinstance(self._queue[0].work, Call):
+                request = self._queue.popleft()
+                run = _run_of(request.work)
+                if run in runs:
+                    later.append(request)
+                else:
+                    runs.add(run)
+                    batch.append(request)
+
+            self._queue.extendleft(reversed(later))
+            return batch
+
+    def _commit(self, connection: apsw.Connection, batch: list[_Request]) -> list[Any]:
+        """Return an answer per request: its outcome, or the exception that ended it."""
+        deadline = time.monotonic() + _BUSY_LIMIT
+        wait = 0.0005
+        while True:
+            try:
+                with _open.translated(str(self._path)):
+                    return self._try_commit(connection, batch)
+
+            except Exception as error:  # noqa: BLE001  # handed to whoever waits
+                if not isinstance(error.__cause__, apsw.BusyError) or time.monotonic() > deadline:
+                    return [error] * len(batch)
+
+            # SQLite's own handler backs off to a tenth of a second; another writer needs a millisecond.
+            time.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311
+            wait = min(wait * 2, 0.02)
+
+    def _try_commit(self, connection: apsw.Connection, batch: list[_Request]) -> list[Any]:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            first = batch[0].work
+            if isinstance(first, Call):
+                answers = [first.run(connection)]
+            else:
+                members = [r.work for r in batch if not isinstance(r.work, Call)]
+                answers = _batch.write(connection, self._sql, members)
+
+            _faults.reach("store.commit.before")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            elif (known := self._already_written(connection, batch)) is not None:
+                return known
+
+            raise
+
+        _faults.reach("store.commit.after")
+        return answers
+
+    def _already_written(self, connection: apsw.Connection, batch: list[_Request]) -> list[Any] | None:
+        """Return the answers of a batch whose commit failed after it became durable, else None."""
+        answers: list[Any] = []
+        for request in batch:
+            work = request.work
+            if not isinstance(work, Append) or work.number is None:
+                return None
+
+            row = connection.execute(self._sql["activation_fence"], (work.run_id, work.number)).get
+            if row != work.fence:
+                return None
+
+            answers.append(Outcome.ACCEPTED)
+
+        return answers
+
+
+def _run_of(work: Append | _batch.Create | Call) -> str:
+    match work:
+        case Append():
+            return work.run_id
+        case _batch.Create():
+            return work.row.run_id
+        case Call():
+            return ""
+
+
+def _answer(batch: list[_Request], answers: list[Any]) -> None:
+    for request, answer in zip(batch, answers, strict=True):
+        if request.future.cancelled():
+            continue
+
+        if isinstance(answer, BaseException):
+            request.future.set_exception(answer)
+        else:
+            request.future.set_result(answer)

@@ -1,0 +1,144 @@
+-- Every statement of the SQLite store. `-- name: x` begins one, the next comment line says what it does.
+-- Batches arrive as one JSON array (?1) of rows, and blobs as one byte string (?2) with offset and
+-- length in the row: a batch is then one step per statement, whatever its size.
+
+-- name: start_runs
+-- Insert runs whose workflow id is not in use by an open run; returns those inserted.
+INSERT INTO run (id, namespace, workflow_id, workflow_type, task_queue, bound, status, started, lineage)
+SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4, j.value ->> 5, 'running',
+       j.value ->> 6, j.value ->> 7
+FROM json_each(?1) AS j
+WHERE true
+ON CONFLICT DO NOTHING
+RETURNING id;
+
+-- name: start_records
+-- Insert the start records of new runs.
+INSERT INTO start (run, data)
+SELECT j.value ->> 0, substr(?2, 1 + (j.value ->> 1), j.value ->> 2) FROM json_each(?1) AS j;
+
+-- name: advance_runs
+-- Move runs on, each only if fence and number are as the writer believes; returns those moved.
+-- Columns: 0 run, 1 expected fence, 2 fence, 3 claim, 4 owner, 5 number or null, 6 status, 7 closed, 8 stall,
+-- 9 inbox rows consumed, 10 release. A claim also needs the run to have no living owner; the end of a run needs an inbox
+-- that holds nothing but what this append consumes.
+UPDATE run
+SET fence = j.value ->> 2,
+    owner = CASE WHEN j.value ->> 6 = 'running' AND NOT j.value ->> 10 THEN j.value ->> 4 END,
+    next_number = run.next_number + (j.value ->> 5 IS NOT NULL),
+    takeovers = CASE WHEN j.value ->> 5 IS NULL AND j.value ->> 8 IS NULL THEN run.takeovers + (j.value ->> 3) ELSE 0 END,
+    status = j.value ->> 6,
+    closed = j.value ->> 7,
+    stall = j.value ->> 8
+FROM json_each(?1) AS j
+WHERE run.id = j.value ->> 0
+  AND run.fence = j.value ->> 1
+  AND run.status = 'running'
+  AND (j.value ->> 5 IS NULL OR run.next_number = j.value ->> 5)
+  AND (
+    CASE j.value ->> 3
+        WHEN 1 THEN run.owner IS NULL OR NOT EXISTS (SELECT 1 FROM worker AS w WHERE w.id = run.owner AND w.alive)
+        ELSE run.owner = j.value ->> 4
+    END)
+  AND (j.value ->> 6 = 'running' OR (SELECT count(*) FROM inbox AS i WHERE i.run = run.id) = j.value ->> 9)
+RETURNING id;
+
+-- name: insert_activations
+-- Insert the activations of runs that moved on.
+INSERT INTO activation (run, number, fence, time, data)
+SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, substr(?2, 1 + (j.value ->> 4), j.value ->> 5)
+FROM json_each(?1) AS j;
+
+-- name: insert_items
+-- Insert items; equal content is kept once.
+INSERT INTO item (lineage, address, data)
+SELECT j.value ->> 0, j.value ->> 1, substr(?2, 1 + (j.value ->> 2), j.value ->> 3)
+FROM json_each(?1) AS j
+WHERE true
+ON CONFLICT DO NOTHING;
+
+-- name: delete_pending
+-- Remove work that has an outcome.
+DELETE FROM pending
+WHERE (run, seq) IN (SELECT j.value ->> 0, j.value ->> 1 FROM json_each(?1) AS j);
+
+-- name: put_pending
+-- Add work, or replace what is known of it.
+INSERT INTO pending (run, seq, kind, name, key, due, data)
+SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4, j.value ->> 5,
+       substr(?2, 1 + (j.value ->> 6), j.value ->> 7)
+FROM json_each(?1) AS j
+WHERE true
+ON CONFLICT (run, seq) DO UPDATE SET due = excluded.due, data = excluded.data;
+
+-- name: delete_inbox
+-- Remove events that an activation has taken.
+DELETE FROM inbox WHERE id IN (SELECT j.value FROM json_each(?1) AS j);
+
+-- name: insert_inbox
+-- Add events; one that was sent before is ignored.
+INSERT INTO inbox (run, request, arrived, data)
+SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, substr(?2, 1 + (j.value ->> 3), j.value ->> 4)
+FROM json_each(?1) AS j
+WHERE true
+ON CONFLICT DO NOTHING;
+
+-- name: register_worker
+-- Add a worker; returns its id.
+INSERT INTO worker (identity, lock_file, started) VALUES (?1, ?2, ?3) RETURNING id;
+
+-- name: bury_worker
+-- Mark a worker as dead; returns its id if it was alive until now.
+UPDATE worker SET alive = 0 WHERE id = ?1 AND alive RETURNING id;
+
+-- name: worker
+-- One worker.
+SELECT identity, lock_file, alive FROM worker WHERE id = ?1;
+
+-- name: living_workers
+-- Workers that nobody has found dead.
+SELECT id, identity, lock_file FROM worker WHERE alive;
+
+-- name: run_newest
+-- The newest run of a workflow id.
+SELECT {run} FROM run WHERE namespace = ?1 AND workflow_id = ?2 ORDER BY status = 'running' DESC, started DESC, id DESC LIMIT 1;
+
+-- name: run_by_run_id
+-- One run by its unique id.
+SELECT {run} FROM run WHERE namespace = ?1 AND id = ?2;
+
+-- name: runs_claimable
+-- Open runs of a queue that any worker may continue and that no living worker owns, oldest first.
+SELECT {run} FROM run
+WHERE namespace = ?1 AND task_queue = ?2 AND status = 'running' AND bound = 0
+  AND (owner IS NULL OR NOT EXISTS (SELECT 1 FROM worker AS w WHERE w.id = run.owner AND w.alive))
+ORDER BY started, id LIMIT ?3;
+
+-- name: runs_newest
+-- Runs, newest first.
+SELECT {run} FROM run WHERE namespace = ?1 AND (?2 IS NULL OR workflow_type = ?2) AND (?3 IS NULL OR status = ?3)
+ORDER BY started DESC, id DESC LIMIT ?4;
+
+-- name: start
+-- The start record of a run.
+SELECT data FROM start WHERE run = ?1;
+
+-- name: activations
+-- The activations of a run from a number on, in order.
+SELECT number, data FROM activation WHERE run = ?1 AND number >= ?2 ORDER BY number;
+
+-- name: activation_fence
+-- Under which fence an activation was written, if it was.
+SELECT fence FROM activation WHERE run = ?1 AND number = ?2;
+
+-- name: pending
+-- The work of a run that has no outcome.
+SELECT seq, kind, name, key, due, data FROM pending WHERE run = ?1 ORDER BY seq;
+
+-- name: inbox
+-- The events of a run that no activation has taken, in order of arrival.
+SELECT id, data FROM inbox WHERE run = ?1 ORDER BY id;
+
+-- name: items
+-- Items by address (?2 is a JSON array).
+SELECT address, data FROM item WHERE lineage = ?1 AND address IN (SELECT j.value FROM json_each(?2) AS j);

@@ -1,0 +1,86 @@
+-- Schema of an embedded durable-core store, version 1.
+--
+-- A run is one row in `run`, one in `start`, and one in `activation` per step. Bytes above 4 KiB are
+-- rows in `item`, once per content and lineage. `pending` and `inbox` hold what is not history yet:
+-- work without an outcome, and events that no activation has taken. Rows of `activation`, `start`
+-- and `item` are never changed.
+
+-- Who owns runs. A worker is alive while it holds the lock on its own file beside the database.
+CREATE TABLE worker (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    identity TEXT NOT NULL,
+    lock_file TEXT NOT NULL,
+    started REAL NOT NULL,
+    alive INTEGER NOT NULL DEFAULT 1
+);
+
+-- One row per run. `fence` grows with every change of owner; an append names the fence it was made under.
+CREATE TABLE run (
+    id TEXT PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    workflow_id TEXT NOT NULL,
+    workflow_type TEXT NOT NULL,
+    task_queue TEXT NOT NULL,
+    bound INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    started REAL NOT NULL,
+    closed REAL,
+    fence INTEGER NOT NULL DEFAULT 0,
+    owner INTEGER,
+    next_number INTEGER NOT NULL DEFAULT 0,
+    takeovers INTEGER NOT NULL DEFAULT 0,
+    lineage TEXT NOT NULL,
+    stall TEXT
+) WITHOUT ROWID;
+
+CREATE UNIQUE INDEX run_open_id ON run (namespace, workflow_id) WHERE status = 'running';
+CREATE INDEX run_by_id ON run (namespace, workflow_id, started);
+CREATE INDEX run_by_start ON run (namespace, started);
+CREATE INDEX run_open ON run (namespace, task_queue, owner) WHERE status = 'running' AND bound = 0;
+
+CREATE TABLE start (
+    run TEXT PRIMARY KEY,
+    data BLOB NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE activation (
+    run TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    fence INTEGER NOT NULL,
+    time REAL NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (run, number)
+) WITHOUT ROWID;
+
+-- `codec` and `key` say what was done to the bytes; empty for plain JSON.
+CREATE TABLE item (
+    lineage TEXT NOT NULL,
+    address TEXT NOT NULL,
+    codec TEXT NOT NULL DEFAULT '',
+    key TEXT NOT NULL DEFAULT '',
+    data BLOB NOT NULL
+);
+
+CREATE UNIQUE INDEX item_address ON item (lineage, address);
+
+-- Work without an outcome, so that nobody decodes a history to find it.
+CREATE TABLE pending (
+    run TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    key TEXT NOT NULL,
+    due REAL,
+    data BLOB,
+    PRIMARY KEY (run, seq)
+) WITHOUT ROWID;
+
+-- Events that wait for an activation. `request` makes a repeated sending of one event harmless.
+CREATE TABLE inbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    run TEXT NOT NULL,
+    request TEXT NOT NULL,
+    arrived REAL NOT NULL,
+    data BLOB NOT NULL,
+    UNIQUE (run, request)
+);

@@ -1,0 +1,7 @@
+"""Workers own runs and execute activities."""
+
+from __future__ import annotations
+
+from ._worker import Worker
+
+__all__ = ["Worker"]

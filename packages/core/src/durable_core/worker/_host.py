@@ -1,0 +1,127 @@
+"""What a worker knows: its workflows, its activities, and how exceptions travel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from durable_core.activity import _defn as activity_defn
+from durable_core.exceptions import DefinitionError, DuplicateNameError, NotRegisteredError
+from durable_core.payloads._failures import Registry
+from durable_core.workflow import _defn as workflow_defn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from durable_core.adapter import Unit
+
+__all__ = ["Registered"]
+
+
+class Registered:
+    """The workflows and activities of one worker.
+
+    Args:
+        workflows: Workflow classes.
+        activities: Functions with `activity.defn`; None lets workflow code use any that is defined
+            in the process, which is what embedded use without a `Worker` does.
+
+    Raises:
+        DuplicateNameError: Two of them have one name.
+        DefinitionError: One of them is not decorated.
+    """
+
+    def __init__(self, workflows: Sequence[type], activities: Sequence[Callable[..., Any]] | None) -> None:
+        self.failures = Registry()
+        self._workflows: dict[str, workflow_defn.Definition] = {}
+        self._activities: dict[str, activity_defn.Definition] = {}
+        self._any_activity = activities is None
+        for workflow in workflows:
+            self.add_workflow(workflow_defn.definition_of(workflow))
+
+        for fn in activities or ():
+            self._add_activity(fn)
+
+    def add_workflow(self, definition: workflow_defn.Definition) -> None:
+        """Add a workflow; adding the same one again does nothing."""
+        known = self._workflows.get(definition.name)
+        if known is not None and known.cls is not definition.cls:
+            raise DuplicateNameError(
+                f"two workflows are named {definition.name!r}: {_where(known.cls)} and {_where(definition.cls)}. "
+                "Give one of them another name: @workflow.defn(name=…)"
+            )
+
+        self._workflows[definition.name] = definition
+        self.failures.allow_module(definition.cls.__module__)
+
+    def workflow(self, name: str) -> workflow_defn.Definition:
+        """Return a workflow by name.
+
+        Raises:
+            NotRegisteredError: There is none.
+        """
+        found = self._workflows.get(name)
+        if found is None:
+            raise NotRegisteredError(
+                f"this worker does not know a workflow {name!r}; it knows {_list(self._workflows)}. "
+                "Add its class to Worker(workflows=[…])"
+            )
+
+        return found
+
+    def knows_workflow(self, name: str) -> bool:
+        """Return whether a workflow of that name was added."""
+        return name in self._workflows
+
+    def activity(self, name: str) -> activity_defn.Definition:
+        """Return an activity by name.
+
+        Raises:
+            NotRegisteredError: There is none.
+        """
+        found = self._activities.get(name)
+        if found is None and self._any_activity:
+            found = activity_defn.known(name)
+
+        if found is None:
+            raise NotRegisteredError(
+                f"this worker does not know an activity {name!r}; it knows {_list(self._activities)}. "
+                "Add the function to Worker(activities=[…])"
+            )
+
+        return found
+
+    def check_body(self, unit: Unit) -> None:
+        """Check that a callable that workflow code named may run here.
+
+        Raises:
+            NotRegisteredError: The worker was given a list of activities and it is not on it.
+        """
+        if unit.body is None:
+            return
+
+        self.failures.allow_module(unit.body.__module__)
+        if not self._any_activity and unit.raise_cause is False and unit.name not in self._activities:
+            self.activity(unit.name)
+
+    def _add_activity(self, fn: Callable[..., Any]) -> None:
+        definition = activity_defn.definition_of(fn)
+        if definition is None:
+            raise DefinitionError(f"{fn!r} is no activity: decorate it with @activity.defn")
+
+        known = self._activities.get(definition.name)
+        if known is not None and known.fn != definition.fn:
+            raise DuplicateNameError(
+                f"two activities are named {definition.name!r}: {_where(known.fn)} and {_where(definition.fn)}. "
+                "Give one of them another name: @activity.defn(name=…)"
+            )
+
+        self._activities[definition.name] = definition
+        self.failures.allow_module(fn.__module__)
+
+
+def _where(target: object) -> str:
+    return f"{getattr(target, '__module__', '?')}.{getattr(target, '__qualname__', target)}"
+
+
+def _list(names: dict[str, Any]) -> str:
+    return ", ".join(repr(n) for n in sorted(names)) or "none"

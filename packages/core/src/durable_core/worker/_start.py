@@ -1,0 +1,77 @@
+"""The start record and the row of a new run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from durable_core import _clock, _ids
+from durable_core.engine import python_version
+from durable_core.history import Payload, Start
+from durable_core.payloads import _digest, _json
+from durable_core.stores import RunRow
+
+if TYPE_CHECKING:
+    from durable_core.workflow._defn import Definition
+
+__all__ = ["new_start", "row_of"]
+
+
+def new_start(
+    definition: Definition,
+    args: tuple[Any, ...],
+    *,
+    namespace: str,
+    workflow_id: str,
+    task_queue: str,
+    client: str,
+    bound: bool = False,
+) -> Start:
+    """Return the start record of a new run.
+
+    Raises:
+        EncodeError: An argument cannot be recorded.
+        ValueError: The workflow id is empty or too long.
+    """
+    if not workflow_id or len(workflow_id) > 1000:
+        shown = workflow_id if len(workflow_id) <= 60 else f"{workflow_id[:60]}… ({len(workflow_id)} characters)"
+        raise ValueError(f"a workflow id has 1 to 1000 characters, got {shown!r}")
+
+    run_id = _ids.uuid7()
+    what = f"the input of workflow {definition.name!r}"
+    return Start(
+        namespace=namespace,
+        workflow_id=workflow_id,
+        run_id=run_id,
+        workflow_type=definition.name,
+        task_queue=task_queue,
+        time=_clock.now(),
+        args=Payload(data=_json.encode(args, what=what)),
+        args_digest=_digest.digest(args, what=what),
+        seed=_ids.seed(),
+        effect_scope=run_id,
+        lineage=run_id,
+        bound=bound,
+        python=python_version(),
+        client=client,
+    )
+
+
+def row_of(start: Start) -> RunRow:
+    """Return the row of a run that does not exist yet."""
+    return RunRow(
+        run_id=start.run_id,
+        namespace=start.namespace,
+        workflow_id=start.workflow_id,
+        workflow_type=start.workflow_type,
+        task_queue=start.task_queue,
+        bound=start.bound,
+        status="running",
+        started=start.time,
+        closed=None,
+        fence=0,
+        owner=None,
+        next_number=0,
+        takeovers=0,
+        lineage=start.lineage,
+        stall=None,
+    )

@@ -1,0 +1,79 @@
+"""Threads for sync bodies.
+
+Unlike those of `concurrent.futures`, they are daemons: a body that never returns must keep neither
+the worker's shutdown nor the interpreter's exit waiting. A body that is cut off this way is a lost
+attempt, as after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Threads"]
+
+_Job = tuple[Callable[..., Any], asyncio.Future[Any], asyncio.AbstractEventLoop]
+
+
+class Threads:
+    """Up to ``limit`` threads, started as needed. Belongs to one event loop."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._count = 0
+        self._busy = 0
+
+    def run(self, fn: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Call a function in a thread and return a future of its result."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._busy += 1
+        future.add_done_callback(self._freed)
+        if self._busy > self._count and self._count < self._limit:
+            self._count += 1
+            threading.Thread(target=self._work, name=f"durable-activity-{self._count}", daemon=True).start()
+
+        self._jobs.put((fn, future, loop))
+        return future
+
+    def close(self) -> None:
+        """Let idle threads end, and the others after what they are doing."""
+        for _ in range(self._count):
+            self._jobs.put(None)
+
+    def _freed(self, _: asyncio.Future[Any]) -> None:
+        self._busy -= 1
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            fn, future, loop = job
+            result, error = None, None
+            try:
+                result = fn()
+            except BaseException as raised:  # noqa: BLE001  # handed over to whoever awaits
+                error = raised
+
+            try:
+                loop.call_soon_threadsafe(_settle, future, result, error)
+            except RuntimeError:
+                # The loop ended meanwhile: nobody waits any more.
+                return
+
+            del job, fn, future, loop, result, error
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+
+    if error is None:
+        future.set_result(result)
+    elif isinstance(error, StopIteration):
+        # A future cannot carry it.
+        future.set_exception(RuntimeError(f"the function raised StopIteration: {error}"))
+    else:
+        future.set_exception(error)
