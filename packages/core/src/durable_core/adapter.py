@@ -21,17 +21,30 @@ since an engine may match them by position instead of by identity.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .common import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import timedelta
     from random import Random
     from uuid import UUID
 
-__all__ = ["Capabilities", "Engine", "Items", "RetryDecision", "Unit", "UnitOptions", "current_engine"]
+__all__ = [
+    "CallOptions",
+    "Capabilities",
+    "Engine",
+    "ExceptionCodec",
+    "Items",
+    "RetryDecision",
+    "RunOptions",
+    "Unit",
+    "UnitOptions",
+    "current_engine",
+    "register_exception",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +204,67 @@ class Engine(Protocol):
     def uuid4(self) -> UUID:
         """Return a new UUID; equal on every replay."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOptions:
+    """What a user may say about one kind of call of an agent. None keeps the adapter's default.
+
+    Attributes:
+        retry_policy: When a failed attempt is followed by another.
+        start_to_close_timeout: How long one attempt may take.
+    """
+
+    retry_policy: RetryPolicy | None = None
+    start_to_close_timeout: timedelta | None = None
+
+    def apply(self, options: UnitOptions) -> UnitOptions:
+        """Return an adapter's default options with what the user said in their place."""
+        changes: dict[str, Any] = {}
+        if self.retry_policy is not None:
+            changes["retry_policy"] = self.retry_policy
+            changes["retry_window"] = None
+
+        if self.start_to_close_timeout is not None:
+            changes["start_to_close_timeout"] = self.start_to_close_timeout.total_seconds()
+
+        return replace(options, **changes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How an agent run is executed; the same for every adapter.
+
+    Attributes:
+        model: Model calls.
+        tools: Tools by name.
+    """
+
+    model: CallOptions = field(default_factory=CallOptions)
+    tools: Mapping[str, CallOptions] = field(default_factory=dict[str, CallOptions])
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionCodec:
+    """How exceptions of one class and its subclasses are recorded and rebuilt.
+
+    Attributes:
+        cls: The class.
+        to_state: Returns what rebuilds an exception; must be encodable.
+        from_state: Rebuilds it.
+    """
+
+    cls: type[BaseException]
+    to_state: Callable[[Any], Any]
+    from_state: Callable[[Any], BaseException]
+
+
+exception_codecs: dict[type[BaseException], ExceptionCodec] = {}
+
+
+def register_exception(codec: ExceptionCodec) -> None:
+    """Let exceptions of a class come back from the record as they were raised, in every run."""
+    exception_codecs[codec.cls] = codec
 
 
 def current_engine() -> Engine | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import sys
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from .worker._owned import LostRunError, OwnedRun
 from .worker._start import new_start
 from .workflow import _defn as workflow_defn
 
-__all__ = ["Finished", "execute_workflow", "run"]
+__all__ = ["Finished", "close", "execute_workflow", "run"]
 
 R = TypeVar("R")
 
@@ -257,6 +258,16 @@ def _finished(embedded: _Embedded, row: RunRow, done: Run, resources: Mapping[st
 # The client and worker of a loop
 
 
+async def close() -> None:
+    """Close what this module opened on the running loop, before the loop ends by itself.
+
+    Runs that are under way are released; calling their id again continues them.
+    """
+    stores = _loops.get(asyncio.get_running_loop(), {})
+    for opening in list(stores.values()):
+        await (await asyncio.shield(opening)).keeper.aclose()
+
+
 async def _embedded(url: str | None) -> _Embedded:
     loop = asyncio.get_running_loop()
     path = str(_url.resolve(url))
@@ -280,7 +291,17 @@ async def _open(path: str) -> _Embedded:
     worker = Worker(client, task_queue=TASK_QUEUE, activities=None)
     await worker.start()
     keeper = _keep(client, worker)
-    await anext(keeper)
+    hooks = sys.get_asyncgen_hooks()
+    if getattr(asyncio.get_running_loop(), "_asyncgens_shutdown_called", False):
+        # A loop that goes on after it shut its generators down once (as `run_sync` of some SDKs
+        # does) warns about new ones and will not close them: then `close` has to be called.
+        sys.set_asyncgen_hooks(None, None)
+
+    try:
+        await anext(keeper)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+
     return _Embedded(client, worker, keeper)
 
 

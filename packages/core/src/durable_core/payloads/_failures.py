@@ -13,11 +13,11 @@ import builtins
 import dataclasses
 import sys
 import traceback
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, cast
 
 from durable_core import exceptions as ex
+from durable_core.adapter import exception_codecs
 from durable_core.history import Failure
 
 from . import _json
@@ -37,23 +37,14 @@ class Registry:
 
     def __init__(self) -> None:
         self._modules: set[str] = set()
-        self._encoders: dict[type, Callable[[Any], Any]] = {}
-        self._decoders: dict[str, Callable[[Any], BaseException]] = {}
 
     def allow_module(self, module: str) -> None:
         """Let exceptions that are defined in this module be rebuilt from their arguments."""
         self._modules.add(module)
 
-    def register(
-        self, cls: type[BaseException], *, to_state: Callable[[Any], Any], from_state: Callable[[Any], BaseException]
-    ) -> None:
-        """Rebuild a class and its subclasses by these two functions; the state must be encodable."""
-        self._encoders[cls] = to_state
-        self._decoders[qualified_name(cls)] = from_state
-
     def record(self, error: BaseException) -> Failure:
         """Return the record of an exception and of its causes. Never raises."""
-        return failure_from(error, self)
+        return failure_from(error)
 
     def rebuild(self, failure: Failure) -> BaseException:
         """Return the exception that a record stands for, with its causes. Never raises."""
@@ -67,14 +58,6 @@ class Registry:
 
         return error
 
-    def encoder_of(self, error: BaseException) -> tuple[str, Callable[[Any], Any]] | None:
-        """Return the registered name and function for an exception, by its class or a base."""
-        for cls in type(error).__mro__:
-            if cls in self._encoders:
-                return qualified_name(cls), self._encoders[cls]
-
-        return None
-
     def _build(self, failure: Failure) -> BaseException:
         own = self._build_own(failure)
         if own is not None:
@@ -82,8 +65,9 @@ class Registry:
 
         if failure.state:
             state = _json.decode(failure.state, dict[str, Any], what=f"the failure {failure.type}")
-            if "by" in state and state["by"] in self._decoders:
-                return self._decoders[state["by"]](state["state"])
+            codec = next((c for c in exception_codecs.values() if qualified_name(c.cls) == state.get("by")), None)
+            if codec is not None:
+                return codec.from_state(state["state"])
 
             cls = self._find(failure.type)
             if cls is not None and "fields" in state:
@@ -148,7 +132,7 @@ class Registry:
         return found if isinstance(found, type) and issubclass(found, BaseException) else None
 
 
-def failure_from(error: BaseException, registry: Registry) -> Failure:
+def failure_from(error: BaseException) -> Failure:
     """Return the record of an exception and of its causes. Never raises."""
     try:
         message = str(error)
@@ -159,7 +143,7 @@ def failure_from(error: BaseException, registry: Registry) -> Failure:
     common: dict[str, Any] = {
         "message": message,
         "stack": "".join(traceback.format_exception(error))[-_STACK_LIMIT:],
-        "cause": failure_from(cause, registry) if cause is not None else None,
+        "cause": failure_from(cause) if cause is not None else None,
     }
     match error:
         case ex.ApplicationError():
@@ -194,7 +178,7 @@ def failure_from(error: BaseException, registry: Registry) -> Failure:
             non_retryable = isinstance(error, (TypeError, ex.EncodeError, ex.DecodeError))
             return Failure(
                 type=qualified_name(type(error)),
-                state=_state(error, registry),
+                state=_state(error),
                 non_retryable=non_retryable,
                 **common,
             )
@@ -207,18 +191,19 @@ def _details(details: tuple[Any, ...]) -> bytes:
         return _json.encode([repr(d) for d in details], what="details")
 
 
-def _state(error: BaseException, registry: Registry) -> bytes:
+def _state(error: BaseException) -> bytes:
     """Return JSON that rebuilds an exception, or nothing if it holds what has no JSON form."""
     try:
-        found = registry.encoder_of(error)
-        if found is not None:
-            return _json.encode({"by": found[0], "state": found[1](error)}, what="a failure")
+        codec = next((exception_codecs[c] for c in type(error).__mro__ if c in exception_codecs), None)
+        if codec is not None:
+            state = {"by": qualified_name(codec.cls), "state": codec.to_state(error)}
+            return _json.encode(state, what="a failure")
 
         if dataclasses.is_dataclass(error):
             fields = {f.name: getattr(error, f.name) for f in dataclasses.fields(error) if f.init}
             return _json.encode({"fields": fields}, what="a failure")
 
-        state: dict[str, Any] = {"args": list(error.args)}
+        state = {"args": list(error.args)}
         attributes = {k: v for k, v in vars(error).items() if not k.startswith("__")}
         if attributes:
             state["attributes"] = attributes

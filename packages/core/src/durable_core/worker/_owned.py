@@ -135,7 +135,8 @@ class OwnedRun:
         for seq, handle in self.run.timers.items():
             self._set_alarm(seq, handle.when())
 
-        if len(self._events) > 1 or (self._events and not self.run.pending and not self.run.timers):
+        # A run that never ran begins now. `Taken` alone waits for company, if any is to come.
+        if not self.row.next_number or len(self._events) > 1 or not (self.run.pending or self.run.timers):
             self._wake()
 
     def _resume(self, loaded: Loaded) -> dict[int, PendingActivity]:

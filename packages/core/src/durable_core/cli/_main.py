@@ -1,0 +1,54 @@
+"""The command group, and what becomes of errors."""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+import click
+
+from durable_core.exceptions import DurableError
+
+from ._format import one_line
+from ._list import list_runs
+from ._show import show_run
+
+__all__ = ["main"]
+
+
+class _Failed(click.ClickException):
+    """One of our errors: one line on stderr, exit code 1."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the error."""
+        click.echo(f"durable: {self.format_message()}", file=file, err=True)
+
+
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command. A bug of ours keeps its traceback; an expected error is one line."""
+        try:
+            return super().invoke(ctx)
+        except DurableError as error:
+            raise _Failed(one_line(str(error) or type(error).__name__)) from error
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Data goes to stdout, everything else to stderr. Exit codes: 0, 1 error, 2 usage.",
+)
+@click.option(
+    "--url",
+    metavar="URL",
+    help="The store, such as sqlite:///orders.db. "
+    "By default $DURABLE_URL, else sqlite:///.durable/durable.db.",
+)
+@click.version_option(package_name="durable-core", prog_name="durable")
+@click.pass_context
+def main(ctx: click.Context, url: str | None) -> None:
+    """Look at durable runs: which there are, and what happened in them."""
+    ctx.obj = url
+
+
+main.add_command(list_runs)
+main.add_command(show_run)

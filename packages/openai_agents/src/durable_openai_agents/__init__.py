@@ -1,0 +1,20 @@
+"""Durable agents with the OpenAI Agents SDK: swap ``Runner`` for `DurableRunner`.
+
+::
+
+    from durable_openai_agents import DurableRunner as Runner
+
+    result = await Runner.run(agent, "…", workflow_id="order-42")
+
+Every model call and every function tool is recorded. Kill the process and run the script again: it
+continues. Run it after it has finished: it returns the recorded result without a call.
+"""
+
+from __future__ import annotations
+
+from durable_core.adapter import CallOptions, RunOptions
+
+from . import testing
+from ._runner import DurableRunner
+
+__all__ = ["CallOptions", "DurableRunner", "RunOptions", "testing"]

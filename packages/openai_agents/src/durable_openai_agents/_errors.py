@@ -1,0 +1,113 @@
+"""Errors of model clients: which are worth another attempt, and how they are recorded.
+
+The kinds and the headers are those of the openai client, whose own retries are off: each attempt is
+then recorded, counted and visible.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from typing import Any
+
+import openai
+from durable_core.adapter import ExceptionCodec, RetryDecision, register_exception
+
+__all__ = ["decide", "register"]
+
+_RETRYABLE = frozenset({408, 409, 429})
+_LONGEST_RETRY_AFTER = 600.0
+_KEPT_HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-request-id", "x-should-retry")
+
+
+def decide(error: BaseException) -> RetryDecision:
+    """Judge a failed model call: timeouts, lost connections, 408, 409, 429 and 5xx are tried again."""
+    if isinstance(error, openai.APIStatusError):
+        headers = error.response.headers
+        said = headers.get("x-should-retry")
+        retry = error.status_code in _RETRYABLE or error.status_code >= 500
+        if said in ("true", "false"):
+            retry = said == "true"
+
+        return RetryDecision(retry=retry, after=_retry_after(headers) if retry else None)
+
+    return RetryDecision(retry=isinstance(error, (openai.APIConnectionError, *_transport_errors())))
+
+
+def register() -> None:
+    """Let errors of the openai client come back from the record as themselves."""
+    register_exception(ExceptionCodec(openai.APIStatusError, _status_state, _status_error))
+    register_exception(ExceptionCodec(openai.APIConnectionError, _connection_state, _connection_error))
+
+
+def _retry_after(headers: Any) -> float | None:
+    """Return the seconds that the server asked to wait, if it did so within reason."""
+    seconds: float | None = None
+    try:
+        if headers.get("retry-after-ms") is not None:
+            seconds = float(headers["retry-after-ms"]) / 1000
+        elif headers.get("retry-after") is not None:
+            seconds = float(headers["retry-after"])
+    except ValueError:
+        parsed = email.utils.parsedate_tz(headers.get("retry-after", ""))
+        seconds = None if parsed is None else email.utils.mktime_tz(parsed) - time.time()
+
+    return seconds if seconds is not None and 0 <= seconds <= _LONGEST_RETRY_AFTER else None
+
+
+def _transport_errors() -> tuple[type[BaseException], ...]:
+    """Return the transport errors of the HTTP libraries that are loaded."""
+    import sys  # noqa: PLC0415
+
+    return tuple(sys.modules[name].TransportError for name in ("httpx", "httpx2") if name in sys.modules)
+
+
+def _status_state(error: openai.APIStatusError) -> dict[str, Any]:
+    response = error.response
+    return {
+        "class": type(error).__name__,
+        "message": error.message,
+        "body": error.body,
+        "status": error.status_code,
+        # Only these: others may hold cookies or name an account.
+        "headers": {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers},
+        "method": response.request.method,
+        "url": str(response.request.url.copy_with(query=None)),
+    }
+
+
+def _status_error(state: dict[str, Any]) -> BaseException:
+    http = _http()
+    request = http.Request(state["method"], state["url"])
+    response = http.Response(state["status"], headers=state["headers"], request=request)
+    cls = getattr(openai, state["class"], openai.APIStatusError)
+    try:
+        error: BaseException = cls(state["message"], response=response, body=state["body"])
+    except TypeError:
+        error = openai.APIStatusError(state["message"], response=response, body=state["body"])
+
+    return error
+
+
+def _connection_state(error: openai.APIConnectionError) -> dict[str, Any]:
+    return {
+        "timeout": isinstance(error, openai.APITimeoutError),
+        "message": error.message,
+        "method": error.request.method,
+        "url": str(error.request.url.copy_with(query=None)),
+    }
+
+
+def _connection_error(state: dict[str, Any]) -> BaseException:
+    request = _http().Request(state["method"], state["url"])
+    if state["timeout"]:
+        return openai.APITimeoutError(request)
+
+    return openai.APIConnectionError(message=state["message"], request=request)
+
+
+def _http() -> Any:
+    """Return the HTTP library that the openai client uses: httpx, or httpx2 from its version 3 on."""
+    from openai import _exceptions  # noqa: PLC0415
+
+    return getattr(_exceptions, "httpx2", None) or _exceptions.httpx  # type: ignore[attr-defined]

@@ -1,0 +1,81 @@
+"""Function tools as recorded units: the body of each call, whatever it is, without rewriting it.
+
+Guardrails, hooks, approvals and everything else around the body is the SDK's own code and runs in
+the workflow. A tool that runs an agent is no unit: the nested run is, call by call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from agents import FunctionTool
+from agents.tool_context import ToolContext
+from durable_core import activity
+from durable_core.adapter import CallOptions, Unit, UnitOptions, current_engine
+from durable_core.common import RetryPolicy
+
+from . import _outputs
+from ._scope import current_scope, entered
+
+__all__ = ["TOOL_CALL", "durable_invoke"]
+
+TOOL_CALL = "openai_agents.tool"
+
+Invoke = Callable[..., Awaitable[Any]]
+
+# One attempt per failure, as in the SDK; a crash repeats it. A tool has a timeout of its own.
+_OPTIONS = UnitOptions(
+    start_to_close_timeout=None, retry_policy=RetryPolicy(maximum_attempts=1), lost_attempts_count=False
+)
+
+
+async def call_tool(name: str, call_id: str, arguments: str) -> dict[str, Any]:
+    """Run the body of a tool; the body of the unit."""
+    _ = name, call_id
+    invoke: Invoke = activity.resource("invoke")
+    tool: FunctionTool = activity.resource("tool")
+    context: ToolContext[Any] = activity.resource("context")
+    result = await invoke(function_tool=tool, context=context, arguments=arguments)
+    return {"output": _outputs.dump(result.output), "generated_error": result.is_sdk_generated_error}
+
+
+def durable_invoke(original: Invoke, result_type: Callable[..., Any]) -> Invoke:
+    """Return a replacement for the SDK's function that invokes a tool.
+
+    Args:
+        original: The SDK's function.
+        result_type: What it returns, built of an output and whether the SDK made it of an error.
+    """
+
+    async def invoke(*, function_tool: FunctionTool, context: ToolContext[Any], arguments: str) -> Any:
+        engine = current_engine()
+        if engine is None:
+            return await original(function_tool=function_tool, context=context, arguments=arguments)
+
+        scope = current_scope()
+        call_id = context.tool_call_id
+        if getattr(function_tool, "_is_agent_tool", False):
+            with entered(scope.below(call_id)):
+                return await original(function_tool=function_tool, context=context, arguments=arguments)
+
+        name = function_tool.name
+        record = await engine.schedule(
+            Unit(
+                name=TOOL_CALL,
+                body=call_tool,
+                args=(name, call_id, arguments),
+                key=f"{scope.path}{call_id}",
+                result_type=dict[str, Any],
+                resources={"invoke": original, "tool": function_tool, "context": context},
+                options=scope.options.tools.get(name, CallOptions()).apply(_OPTIONS),
+                summary=f"{name}({_short(arguments)})",
+            )
+        )
+        return result_type(_outputs.load(record["output"]), record["generated_error"])
+
+    return invoke
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else text[:79] + "…"

@@ -1,0 +1,84 @@
+"""The workflow that every agent run from plain code is: the SDK's own loop, on our event loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import openai
+from agents import Agent, RunResult
+from agents.exceptions import AgentsException
+from agents.run import AgentRunner
+from durable_core import workflow
+from durable_core.adapter import RunOptions, current_engine
+from durable_core.exceptions import NotSupported
+
+from ._scope import Scope, entered
+
+__all__ = ["AgentRun", "Call", "run_inside"]
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of the runner, as its caller made it; attached to the run, never recorded.
+
+    Attributes:
+        agent: Where the run starts.
+        input: What it starts with.
+        arguments: Everything else that the SDK's runner takes.
+        options: Ours.
+        result: What the SDK's runner returned, once it did.
+        error: What it raised, if it did.
+    """
+
+    agent: Agent[Any]
+    input: str | list[Any]
+    arguments: dict[str, Any]
+    options: RunOptions = field(default_factory=RunOptions)
+    result: RunResult | None = None
+    error: BaseException | None = None
+
+
+@workflow.defn(name="openai_agents.run", failure_exception_types=[AgentsException, openai.OpenAIError])
+class AgentRun:
+    """One run of an agent. Its arguments tell it from another run; the live objects are attached."""
+
+    @workflow.run
+    async def run(self, agent: str, input: Any) -> dict[str, Any]:
+        """Run the attached agent and return what a reader of the record wants to know."""
+        _ = agent, input
+        engine = current_engine()
+        assert engine is not None
+        call: Call = engine.resource("call")
+        try:
+            result = await run_inside(call.agent, call.input, call.arguments, call.options)
+        except BaseException as error:
+            call.error = error
+            raise
+
+        call.result = result
+        return {"final_output": _readable(result.final_output), "last_agent": result.last_agent.name}
+
+
+async def run_inside(agent: Agent[Any], input: Any, arguments: dict[str, Any], options: RunOptions) -> RunResult:
+    """Run an agent by the SDK's own runner, inside a workflow.
+
+    Raises:
+        NotSupported: The run asks for an approval.
+        Exception: Whatever the SDK's runner raises.
+    """
+    with entered(Scope(options=options)):
+        result = await AgentRunner().run(agent, input, **arguments)
+
+    if result.interruptions:
+        names = ", ".join(sorted({str(item.name) for item in result.interruptions}))
+        raise NotSupported(f"a tool asks for approval ({names}), which durable runs do not support yet")
+
+    return result
+
+
+def _readable(output: Any) -> Any:
+    """Return a final output as something that has a JSON form."""
+    from ._outputs import dump  # noqa: PLC0415
+
+    return dump(output)
