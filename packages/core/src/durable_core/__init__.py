@@ -1,7 +1,7 @@
 """Durable execution, embedded in your process.
 
-Workflows are deterministic asyncio code; what they do to the world goes through recorded activities.
-After a crash a run is replayed from its record and continues where it stopped.
+Workflows are deterministic asyncio code; what they do to the world goes through recorded
+activities. After a crash a run is replayed from its record and continues where it stopped.
 
 Import the modules: `workflow`, `activity`, `client`, `worker`, `common`, `exceptions`.
 """

@@ -29,7 +29,7 @@ _countdown = 0
 
 
 def _arm(setting: str) -> None:
-    global _point, _countdown  # noqa: PLW0603  # process-wide by its nature
+    global _point, _countdown  # process-wide by its nature
     point, _, count = setting.partition(":")
     if point not in POINTS:
         raise ValueError(f"DURABLE_FAULT names {point!r}; the points are {', '.join(POINTS)}")

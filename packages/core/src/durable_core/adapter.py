@@ -68,7 +68,7 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class RetryDecision:
-    """Whether a failed attempt is followed by another, and after how many seconds if that is known."""
+    """Whether another attempt follows, and after how many seconds if that is known."""
 
     retry: bool
     after: float | None = None
@@ -80,7 +80,8 @@ class UnitOptions:
 
     Attributes:
         start_to_close_timeout: Seconds that one attempt may take; None is no limit.
-        retry_window: Seconds from the first attempt after which no further one starts; None is no limit.
+        retry_window: Seconds from the first attempt after which no further one starts; None is no
+            limit.
         retry_policy: When a failed attempt is followed by another.
         decide: Judges an exception before the policy does; None leaves it to the policy.
         lost_attempts_count: Whether an attempt that died with its worker counts against
@@ -120,9 +121,10 @@ class Unit:
         key: Tells apart units of one name, such as a tool call id prefixed by the run path. Part of
             the identity, together with an occurrence number that the engine counts.
         text: Data that is recorded for readers and may differ on replay, such as a prompt: a
-            difference is noted in the log, the recorded result stands. An `Items` value inside it is
-            stored item by item.
-        arg_types: Types that the body's arguments are decoded to; None takes the body's annotations.
+            difference is noted in the log, the recorded result stands. An `Items` value inside it
+            is stored item by item.
+        arg_types: Types that the body's arguments are decoded to; None takes the body's
+            annotations.
         result_type: Type that the result is decoded to; None takes the body's annotation.
         resources: Live objects for the body by role, see `durable_core.activity.resource`.
         options: Timeouts and retries.

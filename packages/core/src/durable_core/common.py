@@ -41,20 +41,29 @@ class RetryPolicy:
             raise ValueError(f"initial_interval must be positive, got {self.initial_interval}")
 
         if self.backoff_coefficient < 1:
-            raise ValueError(f"backoff_coefficient must be 1 or more, got {self.backoff_coefficient}")
+            raise ValueError(
+                f"backoff_coefficient must be 1 or more, got {self.backoff_coefficient}"
+            )
 
         if self.maximum_interval is not None and self.maximum_interval < self.initial_interval:
             raise ValueError(
-                f"maximum_interval {self.maximum_interval} is below initial_interval {self.initial_interval}"
+                f"maximum_interval {self.maximum_interval} is below initial_interval "
+                f"{self.initial_interval}"
             )
 
         if self.maximum_attempts < 0:
-            raise ValueError(f"maximum_attempts must be 0 (no limit) or more, got {self.maximum_attempts}")
+            raise ValueError(
+                f"maximum_attempts must be 0 (no limit) or more, got {self.maximum_attempts}"
+            )
 
     def delay(self, attempt: int) -> float:
         """Return the seconds to wait after the ``attempt``-th attempt (1 is the first) failed."""
         initial = self.initial_interval.total_seconds()
-        ceiling = initial * 100 if self.maximum_interval is None else self.maximum_interval.total_seconds()
+        ceiling = (
+            initial * 100
+            if self.maximum_interval is None
+            else self.maximum_interval.total_seconds()
+        )
         try:
             return min(initial * self.backoff_coefficient ** (attempt - 1), ceiling)
         except OverflowError:

@@ -21,7 +21,7 @@ from . import exceptions as ex
 from ._arguments import UNSET, arguments
 from .client import Client, _url
 from .engine import Run
-from .payloads import _digest, _json
+from .payloads import _json
 from .stores import RunRow
 from .worker import Worker
 from .worker._owned import LostRunError, OwnedRun
@@ -63,7 +63,6 @@ class _Embedded:
     client: Client
     worker: Worker
     keeper: AsyncGenerator[None, None]
-    resources: dict[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     locks: weakref.WeakValueDictionary[str, asyncio.Lock] = field(
         default_factory=weakref.WeakValueDictionary[str, asyncio.Lock]
     )
@@ -77,9 +76,9 @@ class _Embedded:
         return found
 
 
-_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Future[_Embedded]]] = (
-    weakref.WeakKeyDictionary()
-)
+_loops: weakref.WeakKeyDictionary[
+    asyncio.AbstractEventLoop, dict[str, asyncio.Future[_Embedded]]
+] = weakref.WeakKeyDictionary()
 
 
 async def execute_workflow(
@@ -111,13 +110,17 @@ async def execute_workflow(
     finished = await run(workflow, arguments(arg, args), id=id, url=url)
     if finished.result is None:
         cause = finished.failure or ex.ApplicationError("unknown failure")
-        error = ex.WorkflowFailureError(f"run {id!r} failed: {type(cause).__name__}: {cause}. See: durable show {id}")
+        error = ex.WorkflowFailureError(
+            f"run {id!r} failed: {type(cause).__name__}: {cause}. See: durable show {id}"
+        )
         raise error from cause
 
-    from .activity._defn import signature_types  # noqa: PLC0415
+    from .activity._defn import signature_types
 
     type_ = signature_types(workflow_defn.definition_of(workflow).run_fn)[1]
-    return cast("R", _json.decode(finished.result, type_, what=f"the recorded result of run {id!r}"))
+    return cast(
+        "R", _json.decode(finished.result, type_, what=f"the recorded result of run {id!r}")
+    )
 
 
 async def run(
@@ -183,13 +186,16 @@ async def run(
             # Another process started the same id between our look and our commit.
             continue
 
-        return _finished(embedded, owned.row, done, embedded.resources.pop(owned.row.run_id, resources or {}))
+        return _finished(embedded, owned.row, done)
 
 
 async def _attach(
-    embedded: _Embedded, start: history.Start, context: contextvars.Context, resources: Mapping[str, Any]
+    embedded: _Embedded,
+    start: history.Start,
+    context: contextvars.Context,
+    resources: Mapping[str, Any],
 ) -> OwnedRun | Finished | None:
-    """Return the run if this process owns it now, its end if it has one, None if another owns it."""
+    """Return the run if it is ours now, its end if it has one, None if another owns it."""
     worker, client = embedded.worker, embedded.client
     owned = worker.owned_as(start.namespace, start.workflow_id)
     if owned is not None:
@@ -198,31 +204,24 @@ async def _attach(
 
     row = await client.store.find(start.namespace, start.workflow_id)
     if row is None:
-        owned = worker.begin(start, context=context, resources=resources)
-        embedded.resources[start.run_id] = resources
-        return owned
+        return worker.begin(start, context=context, resources=resources)
 
-    if row.status == "running" and await client.store.owner_alive(row):
+    _check_same(start, history.start_from(await client.store.read_start(row.run_id)))
+    if row.status != "running":
+        loaded = await client.store.load(row)
+        replayed = await worker.replay(loaded, context=context, resources=resources)
+        try:
+            return _finished(embedded, row, replayed)
+        finally:
+            replayed.close()
+
+    if await client.store.owner_alive(row):
         return None
 
-    if row.status == "running":
-        loaded_start = history.start_from((await client.store.load(row)).start)
-        _check_same(start, loaded_start)
-        try:
-            owned = await worker.take(row, context=context, resources=resources)
-        except LostRunError:
-            return None
-
-        embedded.resources[row.run_id] = resources
-        return owned
-
-    loaded = await client.store.load(row)
-    _check_same(start, history.start_from(loaded.start))
-    replayed = await worker.replay(loaded, context=context, resources=resources)
     try:
-        return _finished(embedded, row, replayed, resources)
-    finally:
-        replayed.close()
+        return await worker.take(row, context=context, resources=resources)
+    except LostRunError:
+        return None
 
 
 def _check_same(start: history.Start, recorded: history.Start) -> None:
@@ -236,15 +235,15 @@ def _check_same(start: history.Start, recorded: history.Start) -> None:
 
     if start.args_digest != recorded.args_digest:
         raise ex.WorkflowAlreadyStartedError(
-            f"the id {start.workflow_id!r} belongs to a run with other input: use one id per input, such as "
-            f"{start.workflow_id + '/2'!r}. See: durable show {start.workflow_id}",
+            f"the id {start.workflow_id!r} belongs to a run with other input: use one id per "
+            f"input, such as {start.workflow_id + '/2'!r}. See: durable show {start.workflow_id}",
             workflow_id=start.workflow_id,
             run_id=recorded.run_id,
         )
 
 
-def _finished(embedded: _Embedded, row: RunRow, done: Run, resources: Mapping[str, Any]) -> Finished:
-    closed = done.closed
+def _finished(embedded: _Embedded, row: RunRow, done: Run) -> Finished:
+    closed, resources = done.closed, done.resources
     if isinstance(closed, history.CompleteRun):
         return Finished(row.workflow_id, row.run_id, resources, closed.result.data, None)
 
@@ -317,5 +316,3 @@ async def _keep(client: Client, worker: Worker) -> AsyncGenerator[None, None]:
         _loops.get(asyncio.get_running_loop(), {}).pop(client.store.location, None)
         await worker.shutdown()
         await client.close()
-
-

@@ -20,8 +20,8 @@ Split by what the reader does next::
     │   ├── NotSupported              this engine or version cannot do that
     │   ├── WorkflowAlreadyStartedError
     │   └── WorkflowNotFoundError
-    ├── WorkflowFailureError          what a client gets when a run failed; the reason is its ``cause``
-    ├── WorkflowBugError              fix the workflow code; the run is kept and continues afterwards
+    ├── WorkflowFailureError          what a client gets of a failed run; its ``cause`` says why
+    ├── WorkflowBugError              fix the workflow code; the run is kept and continues
     │   ├── WorkflowStalledError      what a client gets when a run stalled
     │   ├── NonDeterminismError       replay asked for other commands than the record holds
     │   ├── DecodeError               a recorded value does not fit today's type
@@ -104,7 +104,8 @@ class ApplicationError(FailureError):
         details: Values that travel with the failure; they must be encodable.
         type: A name that retry policies and callers can match on.
         non_retryable: Whether retrying the activity is pointless.
-        next_retry_delay: Overrides the delay that the retry policy would choose for the next attempt.
+        next_retry_delay: Overrides the delay that the retry policy would choose for the next
+            attempt.
     """
 
     def __init__(
@@ -211,7 +212,7 @@ class NotInActivityError(CallError, RuntimeError):
     """A function of ``durable_core.activity`` was called outside an activity."""
 
 
-class NotSupported(CallError, RuntimeError):  # noqa: N818  # the documented name
+class NotSupported(CallError, RuntimeError):  # the documented name
     """This engine, or this version, cannot do what was asked."""
 
 

@@ -21,7 +21,7 @@ _KEPT_HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-request-id"
 
 
 def decide(error: BaseException) -> RetryDecision:
-    """Judge a failed model call: timeouts, lost connections, 408, 409, 429 and 5xx are tried again."""
+    """Judge a failed model call: lost connections, 408, 409, 429 and 5xx are tried again."""
     if isinstance(error, openai.APIStatusError):
         headers = error.response.headers
         said = headers.get("x-should-retry")
@@ -37,7 +37,9 @@ def decide(error: BaseException) -> RetryDecision:
 def register() -> None:
     """Let errors of the openai client come back from the record as themselves."""
     register_exception(ExceptionCodec(openai.APIStatusError, _status_state, _status_error))
-    register_exception(ExceptionCodec(openai.APIConnectionError, _connection_state, _connection_error))
+    register_exception(
+        ExceptionCodec(openai.APIConnectionError, _connection_state, _connection_error)
+    )
 
 
 def _retry_after(headers: Any) -> float | None:
@@ -57,9 +59,11 @@ def _retry_after(headers: Any) -> float | None:
 
 def _transport_errors() -> tuple[type[BaseException], ...]:
     """Return the transport errors of the HTTP libraries that are loaded."""
-    import sys  # noqa: PLC0415
+    import sys
 
-    return tuple(sys.modules[name].TransportError for name in ("httpx", "httpx2") if name in sys.modules)
+    return tuple(
+        sys.modules[name].TransportError for name in ("httpx", "httpx2") if name in sys.modules
+    )
 
 
 def _status_state(error: openai.APIStatusError) -> dict[str, Any]:
@@ -70,7 +74,9 @@ def _status_state(error: openai.APIStatusError) -> dict[str, Any]:
         "body": error.body,
         "status": error.status_code,
         # Only these: others may hold cookies or name an account.
-        "headers": {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers},
+        "headers": {
+            name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers
+        },
         "method": response.request.method,
         "url": str(response.request.url.copy_with(query=None)),
     }
@@ -107,7 +113,7 @@ def _connection_error(state: dict[str, Any]) -> BaseException:
 
 
 def _http() -> Any:
-    """Return the HTTP library that the openai client uses: httpx, or httpx2 from its version 3 on."""
-    from openai import _exceptions  # noqa: PLC0415
+    """Return the HTTP library of the openai client: httpx2 from its version 3 on."""
+    from openai import _exceptions
 
     return getattr(_exceptions, "httpx2", None) or _exceptions.httpx  # type: ignore[attr-defined]

@@ -29,6 +29,7 @@ from ._tool import durable_invoke
 
 __all__ = ["install"]
 
+_INVOKE = "_invoke_function_tool_with_metadata"
 _MARK = "__durable__"
 
 
@@ -42,7 +43,11 @@ def install() -> None:
         return
 
     _check(run_loop, "get_model", ["agent", "run_config"])
-    _check(tool_execution, "_invoke_function_tool_with_metadata", ["function_tool", "context", "arguments"])
+    _check(
+        tool_execution,
+        "_invoke_function_tool_with_metadata",
+        ["function_tool", "context", "arguments"],
+    )
     resolve = run_loop.get_model
 
     def get_model(agent: Agent[Any], run_config: RunConfig) -> Model:
@@ -56,13 +61,14 @@ def install() -> None:
         if key not in known:
             known[key] = (model, DurableModel(model, agent.name))
 
-        return known[key][1]
+        wrapped: Model = known[key][1]
+        return wrapped
 
     setattr(get_model, _MARK, True)
     run_loop.get_model = get_model
     result_type = agents.tool._FunctionToolInvocationResult  # noqa: SLF001
-    original = tool_execution._invoke_function_tool_with_metadata  # noqa: SLF001
-    tool_execution._invoke_function_tool_with_metadata = durable_invoke(original, result_type)  # noqa: SLF001
+    original = getattr(tool_execution, _INVOKE)
+    setattr(tool_execution, _INVOKE, durable_invoke(original, result_type))
     _errors.register()
 
 
@@ -70,6 +76,7 @@ def _check(module: Any, name: str, parameters: list[str]) -> None:
     found = getattr(module, name, None)
     if found is None or list(inspect.signature(found).parameters) != parameters:
         raise NotSupported(
-            f"openai-agents {metadata.version('openai-agents')} has changed inside ({module.__name__}.{name}): "
-            "upgrade durable-openai-agents, or install a version that it was tested with"
+            f"openai-agents {metadata.version('openai-agents')} has changed inside "
+            f"({module.__name__}.{name}): upgrade durable-openai-agents, or install a version that "
+            "it was tested with"
         )

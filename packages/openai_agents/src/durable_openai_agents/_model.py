@@ -30,7 +30,9 @@ _OPTIONS = UnitOptions(
     start_to_close_timeout=None,
     retry_window=600.0,
     retry_policy=RetryPolicy(
-        initial_interval=timedelta(seconds=0.5), maximum_interval=timedelta(seconds=30), maximum_attempts=6
+        initial_interval=timedelta(seconds=0.5),
+        maximum_interval=timedelta(seconds=30),
+        maximum_attempts=6,
     ),
     decide=_errors.decide,
     lost_attempts_count=False,
@@ -62,7 +64,7 @@ class _Request:
 async def call_model() -> dict[str, Any]:
     """Make the call; the body of the unit."""
     request: _Request = activity.resource("request")
-    with _retry_runtime.provider_managed_retries_disabled(True):  # noqa: FBT003
+    with _retry_runtime.provider_managed_retries_disabled(True):
         return _responses.dump(await request.model.get_response(*request.args, **request.kwargs))
 
 
@@ -79,7 +81,7 @@ class DurableModel(Model):
 
         return getattr(self._durable_model, name)
 
-    async def get_response(  # type: ignore[override]
+    async def get_response(
         self,
         system_instructions: str | None,
         input: str | list[Any],
@@ -131,7 +133,7 @@ class DurableModel(Model):
         )
         return _responses.load(record)
 
-    def stream_response(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:  # type: ignore[override]
+    def stream_response(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """Refuse to stream inside a durable run; outside, stream as always."""
         if current_engine() is None:
             return self._durable_model.stream_response(*args, **kwargs)

@@ -1,9 +1,9 @@
 """What tools return ↔ JSON, so that it comes back as what it was.
 
 The SDK turns a tool's output into text by ``str()``, which differs between a dataclass and the
-mapping that it is encoded to. So parts that are no JSON carry the name of their class, which must be
-a dataclass, a pydantic model or an enum that is loaded in the process; anything else is recorded as
-its text, which is all that the model gets to see of it.
+mapping that it is encoded to. So parts that are no JSON carry the name of their class, which must
+be a dataclass, a pydantic model or an enum that is loaded in the process; anything else is recorded
+as its text, which is all that the model gets to see of it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ _CLASS, _VALUE = "$class", "$value"
 
 def dump(value: Any) -> Any:
     """Return an output in JSON's own types."""
-    if value is None or isinstance(value, (bool, int, float, str)) and not isinstance(value, enum.Enum):
+    if value is None or (
+        isinstance(value, (bool, int, float, str)) and not isinstance(value, enum.Enum)
+    ):
         return value
 
     if isinstance(value, dict) and all(isinstance(k, str) for k in value) and _CLASS not in value:
@@ -39,15 +41,18 @@ def dump(value: Any) -> Any:
 
     if _loadable(type(value)):
         try:
-            return {_CLASS: _name(type(value)), _VALUE: _adapter(type(value)).dump_python(value, mode="json")}
+            return {
+                _CLASS: _name(type(value)),
+                _VALUE: _adapter(type(value)).dump_python(value, mode="json"),
+            }
         except pydantic.errors.PydanticSchemaGenerationError:
             pass
 
     if type(value) not in _warned:
         _warned.add(type(value))
         _log.warning(
-            "a tool returned a %s, which is recorded as its text: return text, JSON types, a dataclass or a pydantic "
-            "model to have it back as it was",
+            "a tool returned a %s, which is recorded as its text: return text, JSON types, a "
+            "dataclass or a pydantic model to have it back as it was",
             _name(type(value)),
         )
 

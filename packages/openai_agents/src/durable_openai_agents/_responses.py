@@ -28,7 +28,7 @@ def dump(response: ModelResponse) -> dict[str, Any]:
         if field.name == "output":
             value = [_dump_item(item) for item in value]
         elif field.name == "usage":
-            value = _usage().dump_python(value, mode="json")
+            value = _usage().dump_python(value, mode="json", exclude_unset=True)
 
         record[field.name] = value
 
@@ -39,7 +39,9 @@ def load(record: dict[str, Any]) -> ModelResponse:
     """Return the response of a record; fields that this SDK does not know are left out."""
     known = {field.name for field in fields(ModelResponse)}
     values = {name: value for name, value in record.items() if name in known}
-    values["output"] = [construct_type(type_=TResponseOutputItem, value=item) for item in values["output"]]
+    values["output"] = [
+        construct_type(type_=TResponseOutputItem, value=item) for item in values["output"]
+    ]
     values["usage"] = _usage().validate_python(values["usage"])
     return ModelResponse(**values)
 

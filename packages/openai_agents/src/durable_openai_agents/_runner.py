@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import warnings
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from agents import (
     Agent,
@@ -65,8 +65,17 @@ class DurableRunner:
         that is under way, and returns the recorded result of one that is completed, without a call.
 
         Args:
-            starting_agent, input, context, max_turns, hooks, run_config, error_handlers,
-            previous_response_id, auto_previous_response_id, conversation_id, session: As in the SDK.
+            starting_agent: As in the SDK, like every argument that is not described here.
+            input: What the run starts with.
+            context: For tools and hooks, by reference; never recorded.
+            max_turns: At most so many model calls of one agent loop.
+            hooks: Called as in the SDK, also while a run is rebuilt from its record.
+            run_config: As in the SDK.
+            error_handlers: As in the SDK.
+            previous_response_id: As in the SDK.
+            auto_previous_response_id: As in the SDK.
+            conversation_id: As in the SDK.
+            session: Not supported yet.
             workflow_id: Names the run. Use one id per user message. Without one a run is recorded
                 under a new id, and nothing continues it by itself.
             options: How model calls and tools are executed.
@@ -77,7 +86,7 @@ class DurableRunner:
             StoreError: The store cannot be used.
             Exception: Whatever the SDK's ``Runner`` raises.
         """
-        input = _checked(input, session)
+        items = _checked(input, session)
         arguments: dict[str, Any] = {
             "context": context,
             "max_turns": max_turns,
@@ -94,24 +103,24 @@ class DurableRunner:
         if current_engine() is not None:
             if workflow_id is not None:
                 raise NotSupported(
-                    f"workflow_id={workflow_id!r} inside a workflow: the agent is part of the workflow's own run; "
-                    "leave the id out"
+                    f"workflow_id={workflow_id!r} inside a workflow: the agent is part of the "
+                    "workflow's own run; leave the id out"
                 )
 
-            return await run_inside(starting_agent, input, arguments, options)
+            return await run_inside(starting_agent, items, arguments, options)
 
-        call = Call(agent=starting_agent, input=input, arguments=arguments, options=options)
+        call = Call(agent=starting_agent, input=items, arguments=arguments, options=options)
         try:
             finished = await embedded.run(
-                AgentRun.run, (starting_agent.name, input), id=workflow_id, resources={"call": call}
+                AgentRun.run, (starting_agent.name, items), id=workflow_id, resources={"call": call}
             )
         except (NotSupported, WorkflowAlreadyStartedError):
             raise
         except Exception as error:
             if workflow_id is not None:
                 error.add_note(
-                    f"The run {workflow_id!r} is kept: fix the cause and run the script again, it continues. "
-                    f"See: durable show {workflow_id}"
+                    f"The run {workflow_id!r} is kept: fix the cause and run the script again, it "
+                    f"continues. See: durable show {workflow_id}"
                 )
 
             raise
@@ -125,7 +134,11 @@ class DurableRunner:
         if done.result is not None:
             return done.result
 
-        raise done.error or finished.failure or ApplicationError(f"run {finished.workflow_id!r} has no result")
+        raise (
+            done.error
+            or finished.failure
+            or ApplicationError(f"run {finished.workflow_id!r} has no result")
+        )
 
     @classmethod
     def run_sync(
@@ -151,7 +164,10 @@ class DurableRunner:
             RuntimeError: An event loop is running in this thread.
         """
         if asyncio._get_running_loop() is not None:  # noqa: SLF001  # as get_running_loop, without raising
-            raise RuntimeError("DurableRunner.run_sync cannot be called while an event loop runs: await run instead")
+            raise RuntimeError(
+                "DurableRunner.run_sync cannot be called while an event loop runs: await run "
+                "instead"
+            )
 
         loop = _default_loop()
         task = loop.create_task(
@@ -182,28 +198,31 @@ class DurableRunner:
             loop.run_until_complete(embedded.close())
 
     @classmethod
-    def run_streamed(cls, *args: Any, **kwargs: Any) -> RunResultStreaming:
+    def run_streamed(cls, *_: Any, **__: Any) -> RunResultStreaming:
         """Refuse: streaming comes later.
 
         Raises:
             NotSupported: Always.
         """
-        raise NotSupported("DurableRunner.run_streamed is not there yet: use run, or the SDK's Runner for this run")
+        raise NotSupported(
+            "DurableRunner.run_streamed is not there yet: use run, or the SDK's Runner for this run"
+        )
 
 
-def _checked(input: Any, session: Session | None) -> str | list[Any]:
+def _checked(given: Any, session: Session | None) -> str | list[Any]:
     if session is not None:
         raise NotSupported(
-            "DurableRunner does not support session= yet: pass the earlier items as input (result.to_input_list()), or "
-            "use the SDK's Runner for this run"
+            "DurableRunner does not support session= yet: pass the earlier items as input "
+            "(result.to_input_list()), or use the SDK's Runner for this run"
         )
 
-    if isinstance(input, RunState):
+    if isinstance(given, RunState):
         raise NotSupported(
-            "DurableRunner does not continue a RunState yet: approvals come later; use the SDK's Runner for this run"
+            "DurableRunner does not continue a RunState yet: approvals come later; use the SDK's "
+            "Runner for this run"
         )
 
-    return input
+    return cast("str | list[Any]", given)
 
 
 def _own_provider(arguments: dict[str, Any]) -> MultiProvider | None:
@@ -229,12 +248,12 @@ def _own_provider(arguments: dict[str, Any]) -> MultiProvider | None:
 def _default_loop() -> asyncio.AbstractEventLoop:
     """Return this thread's default loop, as the SDK's ``run_sync`` does.
 
-    Clients and sessions keep locks and connections that are bound to the loop of their first use, so
-    calls in a row share one.
+    Clients and sessions keep locks and connections that are bound to the loop of their first use,
+    so calls in a row share one.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        policy = asyncio.get_event_loop_policy()
+        policy = asyncio.get_event_loop_policy()  # pyright: ignore[reportDeprecated]
         try:
             loop = policy.get_event_loop()
         except RuntimeError:

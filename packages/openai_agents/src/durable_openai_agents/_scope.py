@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,14 +25,18 @@ class Scope:
 
     path: str = ""
     options: RunOptions = field(default_factory=RunOptions)
-    models: dict[tuple[int, str], tuple[Any, Any]] = field(default_factory=dict[tuple[int, str], tuple[Any, Any]])
+    models: dict[tuple[int, str], tuple[Any, Any]] = field(
+        default_factory=dict[tuple[int, str], tuple[Any, Any]]
+    )
 
     def below(self, call_id: str) -> Scope:
         """Return the scope of a run that a tool call starts."""
         return Scope(path=f"{self.path}{call_id}/", options=self.options, models=self.models)
 
 
-_current: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("durable_agents_scope", default=None)
+_current: contextvars.ContextVar[Scope | None] = contextvars.ContextVar(
+    "durable_agents_scope", default=None
+)
 
 
 def current_scope() -> Scope:
@@ -46,7 +50,7 @@ def current_scope() -> Scope:
 
 
 @contextmanager
-def entered(scope: Scope) -> Iterator[None]:
+def entered(scope: Scope) -> Generator[None]:
     """Make a scope the current one."""
     token = _current.set(scope)
     try:

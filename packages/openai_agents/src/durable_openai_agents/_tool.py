@@ -26,7 +26,9 @@ Invoke = Callable[..., Awaitable[Any]]
 
 # One attempt per failure, as in the SDK; a crash repeats it. A tool has a timeout of its own.
 _OPTIONS = UnitOptions(
-    start_to_close_timeout=None, retry_policy=RetryPolicy(maximum_attempts=1), lost_attempts_count=False
+    start_to_close_timeout=None,
+    retry_policy=RetryPolicy(maximum_attempts=1),
+    lost_attempts_count=False,
 )
 
 
@@ -37,7 +39,10 @@ async def call_tool(name: str, call_id: str, arguments: str) -> dict[str, Any]:
     tool: FunctionTool = activity.resource("tool")
     context: ToolContext[Any] = activity.resource("context")
     result = await invoke(function_tool=tool, context=context, arguments=arguments)
-    return {"output": _outputs.dump(result.output), "generated_error": result.is_sdk_generated_error}
+    return {
+        "output": _outputs.dump(result.output),
+        "generated_error": result.is_sdk_generated_error,
+    }
 
 
 def durable_invoke(original: Invoke, result_type: Callable[..., Any]) -> Invoke:
@@ -48,7 +53,9 @@ def durable_invoke(original: Invoke, result_type: Callable[..., Any]) -> Invoke:
         result_type: What it returns, built of an output and whether the SDK made it of an error.
     """
 
-    async def invoke(*, function_tool: FunctionTool, context: ToolContext[Any], arguments: str) -> Any:
+    async def invoke(
+        *, function_tool: FunctionTool, context: ToolContext[Any], arguments: str
+    ) -> Any:
         engine = current_engine()
         if engine is None:
             return await original(function_tool=function_tool, context=context, arguments=arguments)
@@ -57,7 +64,9 @@ def durable_invoke(original: Invoke, result_type: Callable[..., Any]) -> Invoke:
         call_id = context.tool_call_id
         if getattr(function_tool, "_is_agent_tool", False):
             with entered(scope.below(call_id)):
-                return await original(function_tool=function_tool, context=context, arguments=arguments)
+                return await original(
+                    function_tool=function_tool, context=context, arguments=arguments
+                )
 
         name = function_tool.name
         record = await engine.schedule(

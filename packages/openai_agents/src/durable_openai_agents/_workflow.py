@@ -39,9 +39,11 @@ class Call:
     error: BaseException | None = None
 
 
-@workflow.defn(name="openai_agents.run", failure_exception_types=[AgentsException, openai.OpenAIError])
+@workflow.defn(
+    name="openai_agents.run", failure_exception_types=[AgentsException, openai.OpenAIError]
+)
 class AgentRun:
-    """One run of an agent. Its arguments tell it from another run; the live objects are attached."""
+    """One run of an agent: its arguments are its identity, its live objects are attached."""
 
     @workflow.run
     async def run(self, agent: str, input: Any) -> dict[str, Any]:
@@ -57,10 +59,15 @@ class AgentRun:
             raise
 
         call.result = result
-        return {"final_output": _readable(result.final_output), "last_agent": result.last_agent.name}
+        return {
+            "final_output": _readable(result.final_output),
+            "last_agent": result.last_agent.name,
+        }
 
 
-async def run_inside(agent: Agent[Any], input: Any, arguments: dict[str, Any], options: RunOptions) -> RunResult:
+async def run_inside(
+    agent: Agent[Any], input: Any, arguments: dict[str, Any], options: RunOptions
+) -> RunResult:
     """Run an agent by the SDK's own runner, inside a workflow.
 
     Raises:
@@ -72,13 +79,15 @@ async def run_inside(agent: Agent[Any], input: Any, arguments: dict[str, Any], o
 
     if result.interruptions:
         names = ", ".join(sorted({str(item.name) for item in result.interruptions}))
-        raise NotSupported(f"a tool asks for approval ({names}), which durable runs do not support yet")
+        raise NotSupported(
+            f"a tool asks for approval ({names}), which durable runs do not support yet"
+        )
 
     return result
 
 
 def _readable(output: Any) -> Any:
     """Return a final output as something that has a JSON form."""
-    from ._outputs import dump  # noqa: PLC0415
+    from ._outputs import dump
 
     return dump(output)

@@ -87,7 +87,9 @@ def resource(role: str) -> Any:
     """
     resources = _running().resources
     if role not in resources:
-        raise LookupError(f"no resource {role!r} was passed to this activity; there are {sorted(resources)}")
+        raise LookupError(
+            f"no resource {role!r} was passed to this activity; there are {sorted(resources)}"
+        )
 
     return resources[role]
 
@@ -95,7 +97,9 @@ def resource(role: str) -> Any:
 class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):
     """Adds the activity's and the run's ids to each record's ``extra``."""
 
-    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
         """Add the ids of the attempt that is running, if one is."""
         running = current.get(None)
         if running is not None:

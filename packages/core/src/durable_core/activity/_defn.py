@@ -15,7 +15,7 @@ from durable_core.exceptions import DefinitionError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Definition", "defn", "definition_of", "known", "signature_types"]
+__all__ = ["Definition", "definition_of", "defn", "known", "signature_types"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -83,21 +83,23 @@ def defn(
 
         chosen = name if name is not None else getattr(function, "__name__", "")
         if not chosen or chosen == "<lambda>":
-            raise DefinitionError(f"{function!r} has no name to record; give one: activity.defn(name=…)")
+            raise DefinitionError(
+                f"{function!r} has no name to record; give one: activity.defn(name=…)"
+            )
 
         timeout = _defaults.START_TO_CLOSE
         if start_to_close_timeout is not None:
             timeout = start_to_close_timeout.total_seconds()
             if timeout <= 0:
                 raise DefinitionError(
-                    f"start_to_close_timeout of activity {chosen!r} must be positive, got {start_to_close_timeout}"
+                    f"start_to_close_timeout of activity {chosen!r} must be positive, got "
+                    f"{start_to_close_timeout}"
                 )
 
         definition = Definition(
             name=chosen,
             fn=function,
-            is_async=inspect.iscoroutinefunction(function)
-            or inspect.iscoroutinefunction(getattr(function, "__call__", None)),  # noqa: B004
+            is_async=is_async(function),
             start_to_close_timeout=timeout,
             retry_policy=retry_policy,
         )
@@ -125,6 +127,11 @@ def definition_of(fn: object) -> Definition | None:
         start_to_close_timeout=found.start_to_close_timeout,
         retry_policy=found.retry_policy,
     )
+
+
+def is_async(fn: Callable[..., Any]) -> bool:
+    """Return whether calling this makes a coroutine; a callable object may do so too."""
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
 
 
 def known(name: str) -> Definition | None:
@@ -164,7 +171,9 @@ def unit_options(
     if start_to_close_timeout is not None:
         timeout = start_to_close_timeout.total_seconds()
         if timeout <= 0:
-            raise ValueError(f"start_to_close_timeout must be positive, got {start_to_close_timeout}")
+            raise ValueError(
+                f"start_to_close_timeout must be positive, got {start_to_close_timeout}"
+            )
 
     return adapter.UnitOptions(
         start_to_close_timeout=timeout,

@@ -17,19 +17,21 @@ __all__ = [
     "compact",
     "count",
     "duration",
+    "finite",
     "iso",
     "offset",
     "one_line",
-    "plain",
-    "pretty",
+    "readable",
 ]
 
 # What a terminal may obey instead of showing: control characters other than tab and newline, and
-# the marks that reverse the order of text. They come from models and tools, so anything may be there.
+# the marks that reverse the order of text. They come from models and tools, so anything may be
+# there.
 _OBEYED = [*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)]
 _REORDERING = [0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 _VISIBLE = {code: f"\\x{code:02x}" for code in _OBEYED} | {c: f"\\u{c:04x}" for c in _REORDERING}
 _VISIBLE[0x09] = "    "
+_LINE = 70
 
 
 def clean(text: str) -> str:
@@ -112,25 +114,20 @@ def _local(seconds: float) -> datetime:
     return _clock.from_timestamp(seconds).astimezone()
 
 
-def plain(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Return JSON's own types with the floats that JSON lacks as text."""
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
 
     if isinstance(value, dict):
-        return {key: plain(part) for key, part in value.items()}
+        return {key: finite(part) for key, part in value.items()}
 
-    return [plain(part) for part in value] if isinstance(value, list) else value
+    return [finite(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def compact(value: Any) -> str:
     """Return a recorded value as JSON on one line."""
     return clean(json.dumps(value, ensure_ascii=False))
-
-
-def pretty(value: Any) -> str:
-    """Return a recorded value as indented JSON; text as it is, so that its lines stay lines."""
-    return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def arguments(value: Any) -> str:
@@ -139,3 +136,35 @@ def arguments(value: Any) -> str:
         return ", ".join(compact(part) for part in value)
 
     return "" if value is None else compact(value)
+
+
+def readable(value: Any) -> str:
+    """Return a recorded value for people: as JSON, but lines of text stay lines.
+
+    What does not fit on a line is spread over several, indented by its depth.
+    """
+    if isinstance(value, str):
+        return clean(value)
+
+    return "\n".join(_spread(value))
+
+
+def _spread(value: Any) -> list[str]:
+    if isinstance(value, str) and "\n" in value:
+        return clean(value).splitlines()
+
+    text = compact(value)
+    if len(text) <= _LINE or not isinstance(value, dict | list):
+        return [text]
+
+    lines: list[str] = []
+    parts = value.items() if isinstance(value, dict) else (("-", part) for part in value)
+    for name, part in parts:
+        head = "-" if isinstance(value, list) else f"{one_line(str(name))}:"
+        first, *rest = _spread(part)
+        if rest and isinstance(value, dict):
+            lines += [head, *(f"  {line}" for line in (first, *rest))]
+        else:
+            lines += [f"{head} {first}", *(f"  {line}" for line in rest)]
+
+    return lines

@@ -5,28 +5,47 @@ The only module that knows rich; commands import it when they print.
 
 from __future__ import annotations
 
-import json
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TextIO
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from ._format import plain
+from . import _stdout
 
-__all__ = ["Line", "Screen", "print_json", "width_of"]
+__all__ = ["Line", "Screen", "status_style", "width_of"]
 
 Line = Text
 width_of = cell_len
 
+_NARROWEST = 40
 _PLAIN_LINE = 300
+_STYLES = {
+    "completed": "green",
+    "fired": "green",
+    "failed": "bold red",
+    "timed_out": "red",
+    "lost": "red",
+    "stalled": "bold magenta",
+    "canceled": "yellow",
+    "cancelled": "yellow",
+    "cancelling": "yellow",
+    "retrying": "yellow",
+    "interrupted": "yellow",
+    "running": "cyan",
+    "waiting": "cyan",
+}
+
+
+def status_style(status: str) -> str:
+    """Return the style of a status, which its first word tells."""
+    return _STYLES.get(status.partition(" ")[0], "")
 
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """Standard output as it is: its width, and whether it may show colours and marks.
+    """Standard output as it is.
 
     Attributes:
         console: Prints.
@@ -43,18 +62,23 @@ class Screen:
     @classmethod
     def of_stdout(cls) -> Screen:
         """Return standard output."""
-        _tolerate(sys.stdout)
+        _stdout.prepare()
         console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
         return cls(
             console=console,
             terminal=console.is_terminal,
-            width=max(console.width, 40),
-            unicode=_is_unicode(sys.stdout),
+            width=max(console.width, _NARROWEST),
+            unicode=_stdout.is_unicode(),
         )
+
+    @property
+    def more(self) -> str:
+        """The mark where something was cut."""
+        return "…" if self.unicode else "..."
 
     def print(self, line: Text | str = "") -> None:
         """Print a line as it is."""
-        text = Text(line) if isinstance(line, str) else line
+        text = Text(line) if isinstance(line, str) else line.copy()
         text.rstrip()
         self.console.print(text, soft_wrap=True)
 
@@ -63,8 +87,7 @@ class Screen:
         if cell_len(text) <= width:
             return text
 
-        mark = "…" if self.unicode else "..."
-        return set_cell_size(text, max(width - len(mark), 0)).rstrip() + mark
+        return set_cell_size(text, max(width - len(self.more), 0)).rstrip() + self.more
 
     def pad(self, text: str, width: int, *, right: bool = False) -> str:
         """Return text that takes exactly so many columns, cut or filled."""
@@ -72,46 +95,30 @@ class Screen:
         space = " " * (width - cell_len(text))
         return space + text if right else text + space
 
-    def paragraph(self, text: str, *, indent: int, style: str = "", lines: int | None) -> list[Text]:
-        """Return text indented, and broken to the terminal's width.
+    def paragraph(
+        self, text: Text | str, *, indent: int, hanging: int = 0, lines: int | None
+    ) -> Sequence[Text]:
+        """Return text that is indented and broken to the terminal's width.
 
         Args:
             text: May hold line breaks.
             indent: Columns before each line.
-            style: Of the text.
+            hanging: Columns more before every line but the first.
             lines: At most so many; None for all. Off a terminal, lines are cut instead of broken.
         """
         found: list[Text] = []
-        for part in text.splitlines() or [""]:
+        for part in (Text(text) if isinstance(text, str) else text).split("\n", allow_blank=True):
             if self.terminal:
-                available = max(self.width - indent, 20)
-                found += Text(part, style=style).wrap(self.console, available, overflow="fold")
+                available = max(self.width - indent - hanging, _NARROWEST // 2)
+                found += part.wrap(self.console, available, overflow="fold", tab_size=4)
+            elif lines is not None and part.cell_len > _PLAIN_LINE:
+                part.truncate(_PLAIN_LINE - len(self.more))
+                found.append(part + self.more)
             else:
-                found.append(Text(part if lines is None else self.cut(part, _PLAIN_LINE), style=style))
+                found.append(part)
 
         if lines is not None and len(found) > lines:
             left = len(found) - lines
-            found = found[:lines]
-            mark = "…" if self.unicode else "..."
-            found.append(Text(f"{mark} {left} more lines, see --full", style="dim"))
+            found = [*found[:lines], Text(f"{self.more} {left} more lines: --full", style="dim")]
 
-        return [Text(" " * indent) + line for line in found]
-
-
-def print_json(value: Any) -> None:
-    """Print one JSON document on standard output."""
-    _tolerate(sys.stdout)
-    ascii_only = not _is_unicode(sys.stdout)
-    text = json.dumps(plain(value), indent=2, ensure_ascii=ascii_only, allow_nan=False)
-    sys.stdout.write(f"{text}\n")
-
-
-def _tolerate(stream: TextIO) -> None:
-    """Let a stream escape what its encoding lacks: recorded text must not break the output."""
-    reconfigure = getattr(stream, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
-
-
-def _is_unicode(stream: TextIO) -> bool:
-    return (getattr(stream, "encoding", None) or "").lower().startswith("utf")
+        return [Text(" " * (indent + (hanging if i else 0))) + line for i, line in enumerate(found)]

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from durable_core import _defaults
 from durable_core.client import Client, _url
@@ -28,7 +29,7 @@ async def connected(url: str | None) -> AsyncIterator[Client]:
         StoreError: There is none, or it cannot be used.
         EngineURLError: The URL is malformed or its scheme is unknown.
     """
-    path = _existing(url)
+    path = quote(str(_existing(url)))
     async with await Client.connect(f"sqlite:///{path}") as client:
         yield client
 
@@ -49,7 +50,8 @@ def _existing(url: str | None) -> Path:
         raise StoreError(f"there is no store at {path}, but one above it: --url sqlite:///{above}")
 
     raise StoreError(
-        f"there is no store at {path}: go to the folder in which the program ran, or name its store "
+        f"there is no store at {path}: go to the folder in which the program ran, or name its "
+        "store "
         f"by --url sqlite:///path or {_defaults.URL_VARIABLE}"
     )
 
@@ -61,12 +63,14 @@ async def not_found(
     by_run_id = await client.store.find(client.namespace, "", workflow_id)
     if by_run_id is not None:
         return WorkflowNotFoundError(
-            f"{workflow_id!r} is a run id: durable show {by_run_id.workflow_id} --run-id {workflow_id}"
+            f"{workflow_id!r} is a run id: durable show {by_run_id.workflow_id} --run-id "
+            f"{workflow_id}"
         )
 
     if run_id is not None and await client.store.find(client.namespace, workflow_id) is not None:
         return WorkflowNotFoundError(
-            f"the workflow id {workflow_id!r} has no run {run_id!r} in {client.store.location}: leave "
+            f"the workflow id {workflow_id!r} has no run {run_id!r} in {client.store.location}: "
+            "leave "
             "--run-id out for its newest, or see: durable list --json"
         )
 

@@ -52,7 +52,11 @@ class Changes:
     def _schedule(self) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time() + min(self._waiting.values())
-        if self._tick is not None and not self._tick.cancelled() and loop.time() < self._tick.when() <= due:
+        if (
+            self._tick is not None
+            and not self._tick.cancelled()
+            and loop.time() < self._tick.when() <= due
+        ):
             return
 
         if self._tick is not None:

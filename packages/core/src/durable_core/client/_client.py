@@ -36,7 +36,7 @@ class Client:
     Make one by `connect`, as a context manager or with `close` at the end::
 
         async with await Client.connect("sqlite:///orders.db") as client:
-            result = await client.execute_workflow(Order.run, order, id="order-42", task_queue="orders")
+            result = await client.execute_workflow(Order.run, order, id="42", task_queue="orders")
     """
 
     def __init__(self, store: Store, *, namespace: str, identity: str) -> None:
@@ -49,7 +49,11 @@ class Client:
 
     @classmethod
     async def connect(
-        cls, url: str | None = None, *, namespace: str = _defaults.NAMESPACE, identity: str | None = None
+        cls,
+        url: str | None = None,
+        *,
+        namespace: str = _defaults.NAMESPACE,
+        identity: str | None = None,
     ) -> Self:
         """Connect to the engine that a URL names.
 
@@ -71,7 +75,10 @@ class Client:
         return self
 
     async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         """Close the client."""
         await self.close()
@@ -94,7 +101,13 @@ class Client:
 
     @overload
     async def start_workflow(
-        self, workflow: str | type, arg: Any = ..., *, args: Sequence[Any] = ..., id: str, task_queue: str
+        self,
+        workflow: str | type,
+        arg: Any = ...,
+        *,
+        args: Sequence[Any] = ...,
+        id: str,
+        task_queue: str,
     ) -> WorkflowHandle[Any]: ...
 
     async def start_workflow(
@@ -141,7 +154,8 @@ class Client:
             data = packer.pack(start)
             if await self.store.create(row_of(start), data, packer.items) is not Outcome.ACCEPTED:
                 raise WorkflowAlreadyStartedError(
-                    f"a run with the workflow id {id!r} is open: use its handle, or another id", workflow_id=id
+                    f"a run with the workflow id {id!r} is open: use its handle, or another id",
+                    workflow_id=id,
                 )
 
         known = None if isinstance(workflow, str) else definition
@@ -160,7 +174,13 @@ class Client:
 
     @overload
     async def execute_workflow(
-        self, workflow: str | type, arg: Any = ..., *, args: Sequence[Any] = ..., id: str, task_queue: str
+        self,
+        workflow: str | type,
+        arg: Any = ...,
+        *,
+        args: Sequence[Any] = ...,
+        id: str,
+        task_queue: str,
     ) -> Any: ...
 
     async def execute_workflow(
@@ -174,7 +194,7 @@ class Client:
     ) -> Any:
         """Start a run and wait for its result; see `start_workflow` and `WorkflowHandle.result`."""
         handle: WorkflowHandle[Any] = await self.start_workflow(
-            workflow,  # type: ignore[arg-type]
+            workflow,
             arg,
             args=args,
             id=id,
@@ -182,7 +202,9 @@ class Client:
         )
         return await handle.result()
 
-    def get_workflow_handle(self, workflow_id: str, *, run_id: str | None = None) -> WorkflowHandle[Any]:
+    def get_workflow_handle(
+        self, workflow_id: str, *, run_id: str | None = None
+    ) -> WorkflowHandle[Any]:
         """Return a handle on a run that was started before; it is not looked up yet."""
         return WorkflowHandle(self, workflow_id, run_id=run_id)
 
@@ -213,7 +235,7 @@ class Client:
 
     @property
     def failures(self) -> Registry:
-        """How recorded exceptions are rebuilt: as the workers of this process do, if there are any."""
+        """How recorded exceptions are rebuilt: as a worker of this process does, if any."""
         return self._workers[0].registered.failures if self._workers else self._failures
 
     def attach(self, worker: Worker) -> None:

@@ -89,7 +89,12 @@ class WorkflowHandle(Generic[R]):
     """
 
     def __init__(
-        self, client: Client, id: str, *, run_id: str | None = None, definition: Definition | None = None
+        self,
+        client: Client,
+        id: str,
+        *,
+        run_id: str | None = None,
+        definition: Definition | None = None,
     ) -> None:
         self._client = client
         self._id = id
@@ -144,12 +149,16 @@ class WorkflowHandle(Generic[R]):
         row = await self._row()
         loaded = await self._client.store.load(row)
         items = dict(loaded.items)
-        pending = [history.pending_from(p.data) for p in loaded.pending if p.kind == "activity" and p.data]
+        pending = [
+            history.pending_from(p.data) for p in loaded.pending if p.kind == "activity" and p.data
+        ]
         return WorkflowHistory(
             workflow_id=row.workflow_id,
             run_id=row.run_id,
             start=history.resolve(history.start_from(loaded.start), items),
-            activations=[history.resolve(history.activation_from(a), items) for a in loaded.activations],
+            activations=[
+                history.resolve(history.activation_from(a), items) for a in loaded.activations
+            ],
             pending={p.seq: p for p in pending},
             waiting=[history.resolve(history.event_from(data), items) for _, data in loaded.inbox],
             stall=None if loaded.row.stall is None else json.loads(loaded.row.stall),
@@ -160,8 +169,9 @@ class WorkflowHandle(Generic[R]):
         if row is None:
             which = f" and run id {self._run_id!r}" if self._run_id else ""
             raise ex.WorkflowNotFoundError(
-                f"there is no run with the workflow id {self._id!r}{which} in {self._client.store.location} "
-                f"(namespace {self._client.namespace!r}). See: durable list"
+                f"there is no run with the workflow id {self._id!r}{which} in "
+                f"{self._client.store.location} (namespace {self._client.namespace!r}). See: "
+                "durable list"
             )
 
         return row
@@ -171,7 +181,11 @@ class WorkflowHandle(Generic[R]):
         last = recorded.activations[-1].commands[-1]
         failures = self._client.failures
         if isinstance(last, history.CompleteRun):
-            type_ = Any if self._definition is None else activity_defn.signature_types(self._definition.run_fn)[1]
+            type_ = (
+                Any
+                if self._definition is None
+                else activity_defn.signature_types(self._definition.run_fn)[1]
+            )
             what = f"the recorded result of workflow {row.workflow_type!r}"
             value: R = _json.decode(last.result.data, type_, what=what)
             return value
@@ -185,9 +199,8 @@ class WorkflowHandle(Generic[R]):
 def failure_error(row: RunRow, cause: BaseException) -> ex.WorkflowFailureError:
     """Return what a client raises for a run that ended without a result."""
     error = ex.WorkflowFailureError(
-        f"run {row.workflow_id!r} {row.status}: {type(cause).__name__}: {cause}. See: durable show {row.workflow_id}"
+        f"run {row.workflow_id!r} {row.status}: {type(cause).__name__}: {cause}. See: durable show "
+        f"{row.workflow_id}"
     )
     error.__cause__ = cause
     return error
-
-

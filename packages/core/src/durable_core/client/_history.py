@@ -27,8 +27,10 @@ class TimelineEntry:
         status: ``completed``, ``failed``, ``cancelled``, ``fired``, ``pending``, ``retrying``, …
         time: When it was asked for, or happened; seconds since the epoch.
         ended: When its outcome was known, if it is.
+        due: When a timer fires, or before when no further attempt of an activity starts.
         attempts: Of an activity, in order.
-        args, result: Decoded as JSON's own types; absent is None.
+        args, text, result: Decoded as JSON's own types; absent is None. Lists inside ``text`` that
+            are stored item by item are references.
         failure: Why it failed.
         detail: Anything else worth a word.
     """
@@ -41,8 +43,10 @@ class TimelineEntry:
     key: str = ""
     summary: str = ""
     ended: float | None = None
+    due: float | None = None
     attempts: Sequence[h.Attempt] = ()
     args: Any = None
+    text: Any = None
     result: Any = None
     failure: h.Failure | None = None
     detail: str = ""
@@ -82,6 +86,27 @@ class WorkflowHistory:
             "stall": self.stall,
         }
 
+    def workers(self) -> dict[int, str]:
+        """Return the workers that owned the run by their fence, oldest first, as far as is known.
+
+        The first owner is not recorded as such: of a run from plain code it was the caller, of
+        others it is known once an attempt of it ended.
+        """
+        found: dict[int, str] = {1: self.start.client} if self.start.bound else {}
+        attempts = [a for p in self.pending.values() for a in p.attempts]
+        events = [e for activation in self.activations for e in activation.events]
+        for event in (*events, *self.waiting):
+            if isinstance(event, h.Taken):
+                found[event.fence] = event.worker
+            else:
+                attempts += getattr(event, "attempts", ())
+
+        for attempt in attempts:
+            if attempt.worker:
+                found.setdefault(attempt.fence, attempt.worker)
+
+        return dict(sorted(found.items()))
+
     def timeline(self) -> list[TimelineEntry]:
         """Return what happened, in the order in which it was asked for."""
         entries: dict[int, TimelineEntry] = {}
@@ -104,7 +129,10 @@ class WorkflowHistory:
             for event in activation.events:
                 if isinstance(event, h.Taken):
                     taken = TimelineEntry(
-                        kind="taken", status="continued", time=event.time, detail=f"by {event.worker}, {event.python}"
+                        kind="taken",
+                        status="continued",
+                        time=event.time,
+                        detail=f"by {event.worker}, {event.python}",
                     )
                     others.append((event.time, taken))
                 else:
@@ -113,16 +141,24 @@ class WorkflowHistory:
             for command in activation.commands:
                 self._open(entries, others, command, activation.time)
 
+            if any(isinstance(c, h.CompleteRun | h.FailRun) for c in activation.commands):
+                _drop_unsettled(entries, activation.time)
+
         for event in self.waiting:
             _settle(entries, event, None)
 
         if self.stall is not None:
             time = float(self.stall.get("time", start.time))
-            entry = TimelineEntry(kind="stalled", status="stalled", time=time, detail=str(self.stall.get("cause", "")))
+            entry = TimelineEntry(
+                kind="stalled", status="stalled", time=time, detail=str(self.stall.get("cause", ""))
+            )
             others.append((time, entry))
 
         merged = [(e.time, 1, seq, e) for seq, e in entries.items()]
-        merged += [(t, 0 if e.kind == "started" else 2 if e.kind == "closed" else 1, 0, e) for t, e in others]
+        merged += [
+            (t, 0 if e.kind == "started" else 2 if e.kind == "closed" else 1, 0, e)
+            for t, e in others
+        ]
         return [e for *_, e in sorted(merged, key=lambda m: m[:3])]
 
     def _open(
@@ -144,21 +180,42 @@ class WorkflowHistory:
                     key=command.key,
                     summary=command.summary,
                     args=_value(command.args),
+                    text=_value(command.text),
+                    due=known.retry_at or None if known is not None else None,
                     attempts=known.attempts if known is not None else (),
                 )
             case h.StartTimer():
                 entries[command.seq] = TimelineEntry(
-                    kind="timer", status="pending", time=time, seq=command.seq, detail=f"{command.delay:g} s"
+                    kind="timer",
+                    status="pending",
+                    time=time,
+                    seq=command.seq,
+                    due=command.due,
+                    detail=f"{command.delay:g} s",
                 )
             case h.CancelActivity() | h.CancelTimer():
                 if command.seq in entries:
-                    entries[command.seq] = _replace(entries[command.seq], status="cancelled", ended=time)
+                    # Unless the code waits for what the body makes of it.
+                    waits = isinstance(command, h.CancelActivity) and command.wait
+                    status, ended = ("cancelling", None) if waits else ("cancelled", time)
+                    entries[command.seq] = _replace(
+                        entries[command.seq], status=status, ended=ended
+                    )
             case h.CompleteRun():
-                done = TimelineEntry(kind="closed", status="completed", time=time, result=_value(command.result))
+                done = TimelineEntry(
+                    kind="closed", status="completed", time=time, result=_value(command.result)
+                )
                 others.append((time, done))
             case h.FailRun():
                 status = "canceled" if command.cancelled else "failed"
-                others.append((time, TimelineEntry(kind="closed", status=status, time=time, failure=command.failure)))
+                others.append(
+                    (
+                        time,
+                        TimelineEntry(
+                            kind="closed", status=status, time=time, failure=command.failure
+                        ),
+                    )
+                )
 
 
 def _settle(entries: dict[int, TimelineEntry], event: h.Event, time: float | None) -> None:
@@ -169,16 +226,29 @@ def _settle(entries: dict[int, TimelineEntry], event: h.Event, time: float | Non
     match event:
         case h.ActivityCompleted():
             entries[event.seq] = _replace(
-                entry, status="completed", ended=time, attempts=event.attempts, result=_value(event.result)
+                entry,
+                status="completed",
+                ended=time,
+                attempts=event.attempts,
+                result=_value(event.result),
             )
         case h.ActivityFailed():
             entries[event.seq] = _replace(
                 entry, status="failed", ended=time, attempts=event.attempts, failure=event.failure
             )
         case h.ActivityCancelled():
-            entries[event.seq] = _replace(entry, status="cancelled", ended=time, attempts=event.attempts)
+            entries[event.seq] = _replace(
+                entry, status="cancelled", ended=time, attempts=event.attempts
+            )
         case h.TimerFired():
             entries[event.seq] = _replace(entry, status="fired", ended=time)
+
+
+def _drop_unsettled(entries: dict[int, TimelineEntry], time: float) -> None:
+    """Mark as cancelled what had no outcome when the run ended: it never gets one."""
+    for seq, entry in entries.items():
+        if entry.status in {"pending", "retrying", "cancelling"}:
+            entries[seq] = _replace(entry, status="cancelled", ended=time)
 
 
 def _replace(entry: TimelineEntry, **changes: Any) -> TimelineEntry:

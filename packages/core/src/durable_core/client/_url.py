@@ -44,7 +44,10 @@ def resolve(url: str | None) -> Path:
 
 def default_url() -> str:
     """Return the URL that is in force when none is given."""
-    return os.environ.get(_defaults.URL_VARIABLE) or f"sqlite:///{_defaults.STORE_FOLDER}/{_defaults.STORE_FILE}"
+    return (
+        os.environ.get(_defaults.URL_VARIABLE)
+        or f"sqlite:///{_defaults.STORE_FOLDER}/{_defaults.STORE_FILE}"
+    )
 
 
 def _parse(url: str) -> Path:
@@ -61,8 +64,8 @@ def _parse(url: str) -> Path:
 
     if parts.netloc or not parts.path.strip("/") or parts.query or parts.fragment:
         raise EngineURLError(
-            f"{url!r} does not name a file; use sqlite:///relative/path or sqlite:////absolute/path (three or four "
-            "slashes, no host, no options)"
+            f"{url!r} does not name a file; use sqlite:///relative/path or "
+            "sqlite:////absolute/path (three or four slashes, no host, no options)"
         )
 
     return Path(unquote(parts.path[1:]))
@@ -77,8 +80,8 @@ def _default_file() -> Path:
             ignore.write_text("*\n", encoding="utf-8")
     except OSError as error:
         raise StoreReadOnlyError(
-            f"cannot make the folder {folder.absolute()} for the durable store ({error.strerror}). Name another place "
-            "by DURABLE_URL=sqlite:///path"
+            f"cannot make the folder {folder.absolute()} for the durable store ({error.strerror}). "
+            "Name another place by DURABLE_URL=sqlite:///path"
         ) from error
 
     return folder / _defaults.STORE_FILE

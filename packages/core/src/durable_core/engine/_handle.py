@@ -24,9 +24,9 @@ class ActivityFuture(WorkflowFuture):
     """The outcome of one activity.
 
     Cancelling the task that awaits it lets `asyncio.CancelledError` out of the await at once, so
-    that `asyncio.timeout` and cancel scopes behave as everywhere. Cancelling the future itself, from
-    another task, raises `ActivityError` with a `CancelledError` as cause at whoever awaits it. With
-    ``wait_cancellation_completed`` either one waits for the outcome instead.
+    that `asyncio.timeout` and cancel scopes behave as everywhere. Cancelling the future itself,
+    from another task, raises `ActivityError` with a `CancelledError` as cause at whoever awaits
+    it. With ``wait_cancellation_completed`` either one waits for the outcome instead.
     """
 
     def __init__(self, *, loop: WorkflowLoop, owner: _Owner, seq: int, unit: Unit) -> None:

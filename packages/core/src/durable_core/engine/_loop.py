@@ -1,9 +1,9 @@
 """The event loop that workflow code runs on: ordinary asyncio, without a clock or I/O of its own.
 
-The loop is never "run" in asyncio's sense. It is entered from a plain callback of the real loop, for
-one activation at a time, and drained until nothing is ready. Its time stands still meanwhile. What
-asyncio code asks of a loop ends in two places: the ready queue, drained first in, first out, and the
-owner's timer hooks, which turn ``call_later`` into recorded timers.
+The loop is never "run" in asyncio's sense. It is entered from a plain callback of the real loop,
+for one activation at a time, and drained until nothing is ready. Its time stands still meanwhile.
+What asyncio code asks of a loop ends in two places: the ready queue, drained first in, first out,
+and the owner's timer hooks, which turn ``call_later`` into recorded timers.
 
 Invariant: the order of callbacks is a function of the order of events alone. Tasks and futures hash
 by a counter mixed with the run's seed, so that a ``set`` of them (as in ``asyncio.wait``) iterates
@@ -13,18 +13,18 @@ in the same order on every replay, whatever their addresses.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import sys
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, NoReturn, Protocol
 
 from durable_core import _defaults
 from durable_core.exceptions import NotSupported, SpinError
 
-__all__ = ["Timer", "WorkflowFuture", "WorkflowLoop", "WorkflowTask"]
+__all__ = ["Timer", "WorkflowFuture", "WorkflowLoop", "WorkflowTask", "new_loop"]
 
 _MASK = 2**61 - 1
 
@@ -57,7 +57,9 @@ class WorkflowFuture(asyncio.Future[Any]):
 class WorkflowTask(asyncio.Task[Any]):
     """A task whose hash is the same on every replay."""
 
-    def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: WorkflowLoop, **kwargs: Any) -> None:
+    def __init__(
+        self, coro: Coroutine[Any, Any, Any], *, loop: WorkflowLoop, **kwargs: Any
+    ) -> None:
         # Before the base class, which puts the task into a set.
         self._hash = loop.next_hash()
         super().__init__(coro, loop=loop, **kwargs)
@@ -87,7 +89,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._generators: set[Any] = set()
         self._prune_at = 64
         self._closed = False
-        self._exception_handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
+        self._exception_handler: (
+            Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None
+        ) = None
         self.error: BaseException | None = None
 
     def next_hash(self) -> int:
@@ -95,8 +99,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._hashes += 1
         return (self._hashes * 0x9E3779B97F4A7C15 ^ self._hash_seed) & _MASK
 
-    @contextmanager
-    def entered(self, time: float) -> Iterator[None]:
+    @contextlib.contextmanager
+    def entered(self, time: float) -> Generator[None]:
         """Make this the running loop of the thread while code of the run runs.
 
         The outer loop, its generator hooks and the garbage collector are put back afterwards: a
@@ -131,13 +135,14 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             passes += 1
             if passes > _defaults.SPIN_LIMIT:
                 raise SpinError(
-                    f"workflow code scheduled itself {passes - 1:,} times within one activation without waiting for "
-                    "anything recorded; look for a loop around asyncio.sleep(0) or a cancellation that is swallowed"
+                    f"workflow code scheduled itself {passes - 1:,} times within one activation "
+                    "without waiting for anything recorded; look for a loop around "
+                    "asyncio.sleep(0) or a cancellation that is swallowed"
                 )
 
             for _ in range(len(ready)):
                 handle = ready.popleft()
-                if not handle._cancelled:  # type: ignore[attr-defined]
+                if not handle._cancelled:
                     handle._run()
                     if self.error is not None:
                         break
@@ -150,6 +155,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def ready_timer(self, handle: Timer) -> None:
         """Put the callback of a timer that fired into the ready queue."""
+        handle._scheduled = False  # type: ignore[attr-defined]
         self._ready.append(handle)
 
     def close_run(self) -> None:
@@ -157,18 +163,14 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._closed = True
         for task in list(self._tasks):
             if not task.done():
-                coro = task.get_coro()
-                try:
-                    coro.close()  # type: ignore[union-attr]
-                except BaseException:  # noqa: BLE001, S110  # user code in finally; the run is being dropped
-                    pass
+                # Whatever user code raises in its `finally`, the run is being dropped.
+                with contextlib.suppress(BaseException):
+                    task.get_coro().close()
 
         for generator in list(self._generators):
             closing = generator.aclose()
-            try:
+            with contextlib.suppress(BaseException):
                 closing.send(None)
-            except BaseException:  # noqa: BLE001, S110  # ended, or awaits in finally: dropped as well
-                pass
 
             closing.close()
 
@@ -202,20 +204,28 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Refuse callbacks from elsewhere; from the run's own code this is `call_soon`."""
         if asyncio._get_running_loop() is not self:
             raise NotSupported(
-                "a thread or another event loop called into a workflow: its result would not be recorded. "
-                "Do the work in an activity and await that"
+                "a thread or another event loop called into a workflow: its result would not be "
+                "recorded. Do the work in an activity and await that"
             )
 
         return self.call_soon(callback, *args, context=context)
 
     def call_later(  # type: ignore[override]
-        self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+        self,
+        delay: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
     ) -> Timer:
         """Start a recorded timer."""
         return self.call_at(self._time + delay, callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
-        self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
     ) -> Timer:
         """Start a recorded timer; one that is due already joins the ready queue."""
         handle = Timer(when, callback, args, self, context)
@@ -249,7 +259,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     ) -> WorkflowTask:
         """Start a task; the loop keeps it alive."""
         self._task_names += 1
-        task = WorkflowTask(coro, loop=self, name=name or f"Workflow-Task-{self._task_names}", context=context)
+        task = WorkflowTask(
+            coro, loop=self, name=name or f"Workflow-Task-{self._task_names}", context=context
+        )
         self._tasks.add(task)
         return task
 
@@ -275,7 +287,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     async def shutdown_asyncgens(self) -> None:
         """Do nothing: generators are closed with the run."""
 
-    def get_exception_handler(self) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None:
+    def get_exception_handler(
+        self,
+    ) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None:
         """Return the handler that was set, if any."""
         return self._exception_handler
 
@@ -288,7 +302,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         """Break the run: an exception in a callback is a bug in its code."""
         error = context.get("exception")
-        if error is not None and self.error is None and "never retrieved" not in context.get("message", ""):
+        if (
+            error is not None
+            and self.error is None
+            and "never retrieved" not in context.get("message", "")
+        ):
             self.error = error
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
@@ -301,28 +319,41 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         else:
             self.default_exception_handler(context)
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> NoReturn:  # type: ignore[override]
+    def run_in_executor(  # type: ignore[override]
+        self, _: Any, func: Callable[..., Any], *__: Any
+    ) -> NoReturn:
         """Refuse threads: what they bring would not be recorded."""
         name = getattr(func, "__qualname__", None) or repr(func)
         raise NotSupported(
-            f"workflow code started a thread ({name}, by asyncio.to_thread or run_in_executor): its result would not "
-            "be recorded. Make it an activity (a plain def runs in a thread) and call workflow.execute_activity"
+            f"workflow code started a thread ({name}, by asyncio.to_thread or run_in_executor): "
+            "its result would not be recorded. Make it an activity (a plain def runs in a thread) "
+            "and call workflow.execute_activity"
         )
 
 
+def new_loop(owner: _TimerOwner, engine: object, hash_seed: int) -> WorkflowLoop:
+    """Return a loop that refuses, by name, what asyncio loops do beyond what is written here."""
+    loop: WorkflowLoop = _CompleteLoop(owner, engine, hash_seed)
+    return loop
+
+
 def _refusing(name: str) -> Callable[..., NoReturn]:
-    def refuse(self: WorkflowLoop, *args: object, **kwargs: object) -> NoReturn:  # noqa: ARG001
+    def refuse(*_: object, **__: object) -> NoReturn:
         raise NotSupported(
-            f"workflow code used the event loop's {name}(): I/O belongs in an activity, where it is recorded"
+            f"workflow code used the event loop's {name}(): I/O belongs in an activity, where it "
+            "is recorded"
         )
 
     return refuse
 
 
-for _name in vars(asyncio.AbstractEventLoop):
-    if not _name.startswith("_") and _name not in vars(WorkflowLoop):
-        setattr(WorkflowLoop, _name, _refusing(_name))
+_OTHERS = {
+    name: _refusing(name)
+    for name in vars(asyncio.AbstractEventLoop)
+    if not name.startswith("_") and name not in vars(WorkflowLoop)
+}
+_CompleteLoop: Any = type("_CompleteLoop", (WorkflowLoop,), _OTHERS)
 
 
 def _keep(generator: Any) -> None:
-    """Leave a generator that nobody refers to for the end of the run: collection has no fixed time."""
+    """Leave an abandoned generator for the end of the run: collection has no fixed time."""

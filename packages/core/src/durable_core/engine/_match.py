@@ -76,7 +76,9 @@ class Expected:
                 case CompleteRun() | FailRun():
                     self._others[(type(command), 0)] = command
 
-    def activity(self, unit: Unit, occurrence: int, digest: str, types: tuple[object, ...]) -> ScheduleActivity:
+    def activity(
+        self, unit: Unit, occurrence: int, digest: str, types: tuple[object, ...]
+    ) -> ScheduleActivity:
         """Return the recorded command of an activity.
 
         Raises:
@@ -88,9 +90,13 @@ class Expected:
             raise self.error(self._left(), got)
 
         if found.digest != digest:
-            path = _digest.difference(found.args.data, unit.args, types, what=f"activity {unit.name!r}")
+            path = _digest.difference(
+                found.args.data, unit.args, types, what=f"activity {unit.name!r}"
+            )
             if path is not None:
-                raise self.error(f"{got} with the recorded arguments", f"{got} with other arguments", path=path)
+                raise self.error(
+                    f"{got} with the recorded arguments", f"{got} with other arguments", path=path
+                )
 
         return found
 
@@ -134,15 +140,20 @@ class Expected:
             raise self.error(left, None, location=stack)
 
     def error(
-        self, expected: str | None, got: str | None, *, path: str | None = None, location: str | None = None
+        self,
+        expected: str | None,
+        got: str | None,
+        *,
+        path: str | None = None,
+        location: str | None = None,
     ) -> NonDeterminismError:
-        """Return the report of a mismatch, with the workflow line that is running if none is given."""
+        """Return the report of a mismatch; without a location, the running line is shown."""
         location = location or _workflow_line()
         parts: list[str] = []
         if self._python and self._python != python_version():
             parts.append(
-                f"this run was recorded on {self._python} and is replayed on {python_version()}, which may order "
-                "tasks differently"
+                f"this run was recorded on {self._python} and is replayed on {python_version()}, "
+                "which may order tasks differently"
             )
 
         parts.append(
@@ -157,8 +168,8 @@ class Expected:
 
         text = "; ".join(parts)
         remedy = (
-            "Workflow code must ask for the same on every replay: restore what the code did before, keep this run on "
-            "the old code, or start it anew under another id"
+            "Workflow code must ask for the same on every replay: restore what the code did "
+            "before, keep this run on the old code, or start it anew under another id"
         )
         return NonDeterminismError(
             f"{text}. {remedy}",
@@ -170,7 +181,11 @@ class Expected:
         )
 
     def _left(self) -> str | None:
-        left: list[Command] = [*self._activities.values(), *self._timers.values(), *self._others.values()]
+        left: list[Command] = [
+            *self._activities.values(),
+            *self._timers.values(),
+            *self._others.values(),
+        ]
         if not left:
             return None
 
@@ -189,7 +204,7 @@ _STDLIB = traceback.__file__.rpartition("/")[0]
 
 
 def _workflow_line() -> str | None:
-    """Return ``file:line in function`` of the innermost frame that is neither ours nor asyncio's."""
+    """Return ``file:line in function`` of the innermost frame of user code."""
     for frame in reversed(traceback.extract_stack()):
         if not frame.filename.startswith((_OWN, _STDLIB)):
             return f"{frame.filename}:{frame.lineno} in {frame.name}"

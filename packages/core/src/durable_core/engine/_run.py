@@ -1,9 +1,9 @@
 """One run in memory: events in, workflow code runs until nothing is ready, commands out.
 
-A `Run` is built from its start record and then fed activations, in order: recorded ones by `replay`,
-which checks that the code asks for the same commands again, new ones by `activate`, which returns
-the commands to commit. It does no I/O and reads no clock. What the code receives is always decoded
-from recorded bytes, so that the first execution sees what a replay sees.
+A `Run` is built from its start record and then fed activations, in order: recorded ones by
+`replay`, which checks that the code asks for the same commands again, new ones by `activate`, which
+returns the commands to commit. It does no I/O and reads no clock. What the code receives is always
+decoded from recorded bytes, so that the first execution sees what a replay sees.
 
 Invariant: after an activation raised, the run in memory is dead. It is closed and rebuilt from its
 history; the events of the failed try are not lost, the caller still has them.
@@ -44,7 +44,7 @@ from durable_core.payloads._items import SharedLists
 from durable_core.workflow import _calls
 
 from ._handle import ActivityFuture
-from ._loop import Timer, WorkflowLoop
+from ._loop import Timer, new_loop
 from ._match import Expected
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Host", "Pending", "Run"]
 
-_CAPABILITIES = Capabilities(name="embedded", durable=True, atomic=True, identity_matching=True, resources=True)
+_CAPABILITIES = Capabilities(
+    name="embedded", durable=True, atomic=True, identity_matching=True, resources=True
+)
 
 
 class Host(Protocol):
@@ -117,6 +119,7 @@ class Run:
         next_number: Number of the next activation.
         time: Time of the last activation.
         closed: The command that ended the run, once there is one.
+        resources: Live objects that were attached to the run in this process, by role.
         new_items: Items that the last activation refers to, by address, still to be stored.
     """
 
@@ -137,9 +140,14 @@ class Run:
         self.closed: CompleteRun | FailRun | None = None
         self.new_items: dict[str, bytes] = {}
         self._definition = definition
+        self._failing: tuple[type[BaseException], ...] = (
+            ex.FailureError,
+            TimeoutError,
+            *definition.failure_exception_types,
+        )
         self._host = host
-        self._resources = resources or {}
-        self._loop = WorkflowLoop(self, self, self._derive("hash"))
+        self.resources = resources or {}
+        self._loop = new_loop(self, self, self._derive("hash"))
         self._context = context or contextvars.copy_context()
         self._random = Random(self._derive("random"))  # noqa: S311  # replayable, not secret
         self._uuids = Random(self._derive("uuid"))  # noqa: S311
@@ -238,7 +246,7 @@ class Run:
             result = main.result()
         except asyncio.CancelledError as error:
             return FailRun(failure=self._host.failures.record(error), cancelled=True)
-        except (ex.FailureError, TimeoutError, *self._definition.failure_exception_types) as error:
+        except self._failing as error:
             return FailRun(failure=self._host.failures.record(error))
 
         what = f"the result of workflow {self._definition.name!r}"
@@ -261,7 +269,6 @@ class Run:
             case TimerFired():
                 handle = self.timers.pop(event.seq, None)
                 if handle is not None:
-                    handle._scheduled = False  # type: ignore[attr-defined]
                     self._loop.ready_timer(handle)
             case Taken():
                 self._python = event.python
@@ -277,7 +284,9 @@ class Run:
             type_ = Any if unit.body is None else activity_defn.signature_types(unit.body)[1]
 
         pending.future.set_result(
-            _json.decode(event.result.data, type_, what=f"the recorded result of activity {unit.name!r}")
+            _json.decode(
+                event.result.data, type_, what=f"the recorded result of activity {unit.name!r}"
+            )
         )
 
     def _failure(self, pending: Pending, event: ActivityFailed) -> BaseException:
@@ -377,7 +386,9 @@ class Run:
     def annotate(self, name: str, value: Any) -> None:
         """Record a fact for readers; see `durable_core.adapter.Engine.annotate`."""
         if self._expected is None:
-            self._now.notes.append(Note(name=name, value=_json.encode(value, what=f"the note {name!r}")))
+            self._now.notes.append(
+                Note(name=name, value=_json.encode(value, what=f"the note {name!r}"))
+            )
 
     def _settle_timers(self) -> None:
         for handle in self._now.new_timers:
@@ -389,7 +400,9 @@ class Run:
             if self._expected is None:
                 seq = self._next_seq
                 self._now.commands.append(
-                    StartTimer(seq=seq, delay=delay, due=handle.when(), occurrence=self._timer_occurrences)
+                    StartTimer(
+                        seq=seq, delay=delay, due=handle.when(), occurrence=self._timer_occurrences
+                    )
                 )
             else:
                 seq = self._expected.timer(self._timer_occurrences, delay).seq
@@ -429,10 +442,14 @@ class Run:
             raise self._loop.error
 
         if asyncio._get_running_loop() is not self._loop:  # noqa: SLF001
-            raise ex.NotInWorkflowError("this run's code called its engine from outside its own event loop")
+            raise ex.NotInWorkflowError(
+                "this run's code called its engine from outside its own event loop"
+            )
 
     def _derive(self, label: str) -> int:
-        return int.from_bytes(blake2b(f"{self.start.seed}\0{label}".encode(), digest_size=8).digest(), "big")
+        return int.from_bytes(
+            blake2b(f"{self.start.seed}\0{label}".encode(), digest_size=8).digest(), "big"
+        )
 
     def _where(self) -> str | None:
         """Return ``file:line in function`` at which the main task waits."""
@@ -470,12 +487,13 @@ class Run:
 
     def resource(self, role: str) -> Any:
         """Return a live object that was attached to the run in this process."""
-        if role not in self._resources:
+        if role not in self.resources:
             raise LookupError(
-                f"nothing is attached to run {self.workflow_id!r} as {role!r}; there are {sorted(self._resources)}"
+                f"nothing is attached to run {self.workflow_id!r} as {role!r}; there are "
+                f"{sorted(self.resources)}"
             )
 
-        return self._resources[role]
+        return self.resources[role]
 
     def now(self) -> float:
         """Return the time of the activation."""
@@ -503,6 +521,17 @@ class Run:
             )
 
         return self._info
+
+    @property
+    def status(self) -> str:
+        """What became of the run: ``running``, ``completed``, ``failed`` or ``canceled``."""
+        match self.closed:
+            case None:
+                return "running"
+            case CompleteRun():
+                return "completed"
+            case FailRun():
+                return "canceled" if self.closed.cancelled else "failed"
 
     @property
     def failure(self) -> Failure | None:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from ._codec import Packer, activation_from, event_from, pending_from, references, resolve, start_from
+from ._codec import (
+    Packer,
+    activation_from,
+    event_from,
+    pending_from,
+    references,
+    resolve,
+    start_from,
+)
 from ._records import (
     Activation,
     ActivityCancelled,

@@ -19,7 +19,15 @@ from durable_core.payloads import _digest
 
 from . import _records as r
 
-__all__ = ["Packer", "activation_from", "event_from", "pending_from", "references", "resolve", "start_from"]
+__all__ = [
+    "Packer",
+    "activation_from",
+    "event_from",
+    "pending_from",
+    "references",
+    "resolve",
+    "start_from",
+]
 
 VERSION = 1
 _encoder = msgspec.msgpack.Encoder()
@@ -57,7 +65,9 @@ class Packer:
         if len(payload.data) <= _defaults.INLINE_LIMIT:
             return payload
 
-        return r.Payload(ref=self.add(payload.data, "payload"), size=len(payload.data), codec=payload.codec)
+        return r.Payload(
+            ref=self.add(payload.data, "payload"), size=len(payload.data), codec=payload.codec
+        )
 
 
 def activation_from(data: bytes) -> r.Activation:
@@ -124,25 +134,31 @@ def resolve(record: T, items: dict[str, bytes]) -> T:
             return payload
 
         if payload.ref not in items:
-            raise StoreCorruptError(f"the item {payload.ref} of {payload.size} bytes is missing from the store")
+            raise StoreCorruptError(
+                f"the item {payload.ref} of {payload.size} bytes is missing from the store"
+            )
 
         return r.Payload(data=items[payload.ref], codec=payload.codec)
 
-    return _map_payloads(record, fetch)
+    resolved: T = _map_payloads(record, fetch)
+    return resolved
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes, what: str) -> T:
     try:
         return decoder.decode(data)
     except msgspec.MsgspecError as error:
-        raise StoreCorruptError(f"{len(data)} bytes of the store are not {what}: {error}") from error
+        raise StoreCorruptError(
+            f"{len(data)} bytes of the store are not {what}: {error}"
+        ) from error
 
 
 def _checked(record: T) -> T:
     version: int = getattr(record, "version", VERSION)
     if version > VERSION:
         raise StoreVersionError(
-            f"a record of version {version} was written by a newer durable-core; this one reads up to {VERSION}: upgrade it"
+            f"a record of version {version} was written by a newer durable-core; this one reads up "
+            f"to {VERSION}: upgrade it"
         )
 
     return record
@@ -164,7 +180,11 @@ def _map_payloads(record: Any, change: Callable[[r.Payload], r.Payload]) -> Any:
             return msgspec.structs.replace(record, events=events, commands=commands)
         case r.ActivityCompleted() | r.CompleteRun():
             result = change(record.result)
-            return record if result is record.result else msgspec.structs.replace(record, result=result)
+            return (
+                record
+                if result is record.result
+                else msgspec.structs.replace(record, result=result)
+            )
         case r.ScheduleActivity():
             args, text = change(record.args), record.text and change(record.text)
             if args is record.args and text is record.text:

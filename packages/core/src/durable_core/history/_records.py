@@ -113,9 +113,10 @@ class Start(msgspec.Struct, frozen=True, omit_defaults=True):
         args_digest: Tells the same input from another.
         seed: Source of everything random in the run; never its id.
         effect_scope: Source of idempotency keys; inherited by a reset, new for a fork.
-        lineage: Scope of shared items and keys: the run's own id, or that of the run it was reset or
-            forked from.
-        bound: Whether only a caller with the run's objects, or a registered factory, may continue it.
+        lineage: Scope of shared items and keys: the run's own id, or that of the run it was reset
+            or forked from.
+        bound: Whether only a caller with the run's objects, or a registered factory, may continue
+            it.
         python: Implementation and minor version that ran it first, such as ``cpython-3.11``.
         client: Identity of the process that started it.
         key: Id of the key from which content addresses derive; empty without encryption.

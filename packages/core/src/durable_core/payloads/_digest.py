@@ -1,8 +1,8 @@
 """Digests of arguments, and the verdict when two differ (ENGINE R9).
 
 The digest is the fast path: equal digests mean equal arguments. Different ones do not yet mean a
-mismatch: the recorded argument is decoded with today's type and encoded again, so that a field added
-with a default, or a value that today's type spells differently, is no difference.
+mismatch: the recorded argument is decoded with today's type and encoded again, so that a field
+added with a default, or a value that today's type spells differently, is no difference.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ def digest(value: Any, *, what: str) -> str:
 
 
 def address(scope: str, role: str, data: bytes) -> str:
-    """Return the content address of an item: equal content has it equal only within one scope and role."""
+    """Return the address of an item: equal content has one address within a scope and role."""
     key = blake2b(f"{scope}\0{role}".encode(), digest_size=32).digest()
     return blake2b(data, digest_size=16, key=key).hexdigest()
 
 
-def difference(recorded: bytes, live: tuple[Any, ...], types: tuple[Any, ...], *, what: str) -> str | None:
+def difference(
+    recorded: bytes, live: tuple[Any, ...], types: tuple[Any, ...], *, what: str
+) -> str | None:
     """Return the path of the first difference between recorded and live arguments, or None.
 
     Both sides are brought to today's types first, so only what survives counts.
@@ -43,11 +45,30 @@ def difference(recorded: bytes, live: tuple[Any, ...], types: tuple[Any, ...], *
 
     # The live side goes through the same decoding: an annotation may normalise a value.
     there = _json.decode_args(_json.encode(live, what=what), types, what=what)
+    for value in (*decoded, *there):
+        _complete(value)
+
     a, b = _json.canonical(decoded, what=what), _json.canonical(there, what=what)
     if a == b:
         return None
 
     return _first(json.loads(a), json.loads(b), "$")
+
+
+def _complete(value: Any) -> None:
+    """Put defaults into dataclasses: msgspec's decoder, and so its encoder, leaves them out."""
+    own = getattr(value, "__dict__", None)
+    for name in getattr(type(value), "__dataclass_fields__", ()):
+        if own is not None and name not in own:
+            object.__setattr__(value, name, getattr(value, name))
+
+    parts = (
+        value
+        if isinstance(value, (list, tuple, set, frozenset))
+        else _json.fields_of(value).values()
+    )
+    for part in parts:
+        _complete(part)
 
 
 def _first(a: Any, b: Any, path: str) -> str:

@@ -1,9 +1,9 @@
 """Exceptions ↔ recorded failures (ENGINE R21).
 
 An exception is rebuilt from its record, live and on replay alike, so that workflow code sees the
-same object either way. A class is rebuilt if it is one of ours, a builtin, registered here, or found
-in a module that was named as safe to import (those of registered workflows and activities). Any
-other becomes an `ApplicationError` whose ``type`` is the qualified name.
+same object either way. A class is rebuilt if it is one of ours, a builtin, registered here, or
+found in a module that was named as safe to import (those of registered workflows and activities).
+Any other becomes an `ApplicationError` whose ``type`` is the qualified name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ _STACK_LIMIT = 16_384
 
 def qualified_name(cls: type) -> str:
     """Return the name under which a class is recorded; builtins go without their module."""
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    return (
+        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    )
 
 
 class Registry:
@@ -51,7 +53,9 @@ class Registry:
         try:
             error = self._build(failure)
         except Exception as problem:  # noqa: BLE001  # a class that changed must not hide its own failure
-            error = ex.ApplicationError(f"{failure.message} (not rebuilt: {problem})", type=failure.type)
+            error = ex.ApplicationError(
+                f"{failure.message} (not rebuilt: {problem})", type=failure.type
+            )
 
         if failure.cause is not None:
             error.__cause__ = self.rebuild(failure.cause)
@@ -65,7 +69,10 @@ class Registry:
 
         if failure.state:
             state = _json.decode(failure.state, dict[str, Any], what=f"the failure {failure.type}")
-            codec = next((c for c in exception_codecs.values() if qualified_name(c.cls) == state.get("by")), None)
+            codec = next(
+                (c for c in exception_codecs.values() if qualified_name(c.cls) == state.get("by")),
+                None,
+            )
             if codec is not None:
                 return codec.from_state(state["state"])
 
@@ -79,13 +86,21 @@ class Registry:
                 error.__dict__.update(state.get("attributes", {}))
                 return error
 
-        return ex.ApplicationError(failure.message, type=failure.type, non_retryable=failure.non_retryable)
+        return ex.ApplicationError(
+            failure.message, type=failure.type, non_retryable=failure.non_retryable
+        )
 
     def _build_own(self, failure: Failure) -> BaseException | None:
         match failure.kind:
             case "application":
-                details = _json.decode(failure.details, list[Any], what="details") if failure.details else []
-                delay = None if failure.retry_after is None else timedelta(seconds=failure.retry_after)
+                details = (
+                    _json.decode(failure.details, list[Any], what="details")
+                    if failure.details
+                    else []
+                )
+                delay = (
+                    None if failure.retry_after is None else timedelta(seconds=failure.retry_after)
+                )
                 return ex.ApplicationError(
                     failure.message,
                     *details,
@@ -98,9 +113,14 @@ class Registry:
             case "terminated":
                 return ex.TerminatedError(failure.message)
             case "timeout":
-                state = _json.decode(failure.state, dict[str, Any], what="a timeout") if failure.state else {}
+                state = (
+                    _json.decode(failure.state, dict[str, Any], what="a timeout")
+                    if failure.state
+                    else {}
+                )
                 return ex.TimeoutError(
-                    failure.message, type=ex.TimeoutType(state["type"]) if state.get("type") else None
+                    failure.message,
+                    type=ex.TimeoutType(state["type"]) if state.get("type") else None,
                 )
             case "activity":
                 state = _json.decode(failure.state, dict[str, Any], what="an activity failure")
@@ -120,7 +140,8 @@ class Registry:
         if not module:
             found: Any = getattr(builtins, name, None)
         else:
-            # A nested class has dots in its qualified name, so the module is the longest known prefix.
+            # A nested class has dots in its qualified name, so the module is the longest known
+            # prefix.
             while module and module not in self._modules:
                 module, _, head = module.rpartition(".")
                 qualname = f"{head}.{qualname}"
@@ -159,7 +180,9 @@ def failure_from(error: BaseException) -> Failure:
         case ex.CancelledError():
             return Failure(type=qualified_name(type(error)), kind="cancelled", **common)
         case asyncio.CancelledError():
-            return Failure(type="durable_core.exceptions.CancelledError", kind="cancelled", **common)
+            return Failure(
+                type="durable_core.exceptions.CancelledError", kind="cancelled", **common
+            )
         case ex.TerminatedError():
             return Failure(type=qualified_name(type(error)), kind="terminated", **common)
         case ex.TimeoutError():
@@ -194,22 +217,24 @@ def _details(details: tuple[Any, ...]) -> bytes:
 def _state(error: BaseException) -> bytes:
     """Return JSON that rebuilds an exception, or nothing if it holds what has no JSON form."""
     try:
-        codec = next((exception_codecs[c] for c in type(error).__mro__ if c in exception_codecs), None)
+        codec = next(
+            (exception_codecs[c] for c in type(error).__mro__ if c in exception_codecs), None
+        )
         if codec is not None:
-            state = {"by": qualified_name(codec.cls), "state": codec.to_state(error)}
-            return _json.encode(state, what="a failure")
+            known = {"by": qualified_name(codec.cls), "state": codec.to_state(error)}
+            return _json.encode(known, what="a failure")
 
         if dataclasses.is_dataclass(error):
             fields = {f.name: getattr(error, f.name) for f in dataclasses.fields(error) if f.init}
             return _json.encode({"fields": fields}, what="a failure")
 
-        state = {"args": list(error.args)}
+        state: dict[str, Any] = {"args": list(error.args)}
         attributes = {k: v for k, v in vars(error).items() if not k.startswith("__")}
         if attributes:
             state["attributes"] = attributes
 
         encoded = _json.encode(state, what="a failure")
-    except Exception:  # noqa: BLE001  # to_state is user code; without state it becomes an ApplicationError
+    except Exception:  # noqa: BLE001  # to_state is user code; it must not hide the failure
         return b""
 
     # Only what comes back as it was may be used: a tuple, say, would return as a list.

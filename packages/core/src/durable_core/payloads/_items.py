@@ -57,7 +57,10 @@ class SharedLists:
             kept = _Kept(node="")
 
         if len(values) > shared or not kept.node:
-            addresses = [self._add(v, out, what=f"item {i} of {what}") for i, v in enumerate(values[shared:], shared)]
+            addresses = [
+                self._add(v, out, what=f"item {i} of {what}")
+                for i, v in enumerate(values[shared:], shared)
+            ]
             node = _json.encode({"base": kept.node, "items": addresses}, what=what)
             kept.node = _digest.address(self._lineage, "list", node)
             out[kept.node] = node

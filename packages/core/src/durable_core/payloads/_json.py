@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from durable_core.exceptions import DecodeError, EncodeError
 
-__all__ = ["canonical", "decode", "decode_args", "encode"]
+__all__ = ["canonical", "decode", "decode_args", "encode", "fields_of"]
 
 _TAGGED = b"\x00"
 _FLOAT = "$float"
@@ -36,16 +37,24 @@ def encode(value: Any, *, what: str) -> bytes:
     """
     try:
         data = _encoder.encode(value)
-        # JSON has no NaN: msgspec writes null, which is also what None becomes, so look closer then.
+        # JSON has no NaN: msgspec writes null, which is also what None becomes, so look closer
+        # then.
         if b"null" in data:
             plain = msgspec.to_builtins(value, enc_hook=_enc_hook)
             if _has_non_finite(plain):
-                return _TAGGED + json.dumps(_tag(plain), separators=(",", ":"), ensure_ascii=False).encode()
+                return (
+                    _TAGGED
+                    + json.dumps(_tag(plain), separators=(",", ":"), ensure_ascii=False).encode()
+                )
 
     except EncodeError as error:
-        raise EncodeError(f"{what} cannot be recorded: {error}{_locate(value)}. {_REMEDY}") from None
+        raise EncodeError(
+            f"{what} cannot be recorded: {error}{_locate(value)}. {_REMEDY}"
+        ) from None
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
-        raise EncodeError(f"{what} cannot be recorded: {error}{_locate(value)}. {_REMEDY}") from error
+        raise EncodeError(
+            f"{what} cannot be recorded: {error}{_locate(value)}. {_REMEDY}"
+        ) from error
 
     return data
 
@@ -59,19 +68,21 @@ def decode(data: bytes, type_: Any, *, what: str) -> Any:
     try:
         if data[:1] == _TAGGED:
             plain = json.loads(data[1:], object_hook=_untag)
-            return plain if type_ is Any else msgspec.convert(plain, type_, dec_hook=_dec_hook)
+            return plain if type_ is Any else _convert(plain, type_)
 
         if type_ is Any:
             return _any_decoder.decode(data)
 
-        return _decoder(type_).decode(data)
+        return _decoder(type_)(data)
     except (msgspec.ValidationError, msgspec.DecodeError, TypeError, ValueError) as error:
         text = data[:80].decode(errors="replace")
-        raise DecodeError(f"{what} does not fit {_name(type_)}: {error}; the record begins {text}") from error
+        raise DecodeError(
+            f"{what} does not fit {_name(type_)}: {error}; the record begins {text}"
+        ) from error
 
 
 def decode_args(data: bytes, types: tuple[Any, ...], *, what: str) -> tuple[Any, ...]:
-    """Return recorded arguments, the i-th as ``types[i]``; those beyond ``types`` as JSON's own types.
+    """Return recorded arguments, the i-th as ``types[i]``, the rest as JSON's own types.
 
     Raises:
         DecodeError: An argument does not fit its type.
@@ -100,25 +111,23 @@ def canonical(value: Any, *, what: str) -> bytes:
     try:
         data = _canonical_encoder.encode(value)
     except Exception:  # noqa: BLE001  # unorderable sets take the slow path, the rest is reported there
-        data = b"null"
+        data = b""
 
-    if b"null" not in data:
+    if data and b"null" not in data:
         return data
 
     plain = encode(value, what=what)
-    if plain[:1] != _TAGGED and data != b"null":
+    tagged = plain[:1] == _TAGGED
+    if data and not tagged:
         return data
 
-    tree = json.loads(plain[1:] if plain[:1] == _TAGGED else plain)
-    if data == b"null" and value is not None:
-        tree = _sort_sets(tree, msgspec.to_builtins(value, enc_hook=_enc_hook, builtin_types=(set, frozenset)))
-
+    tree = _sort_sets(json.loads(plain[1:] if tagged else plain), value)
     return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 _REMEDY = (
-    "Pass data (dataclasses, pydantic or msgspec models, JSON types); live objects such as clients, "
-    "locks and functions stay outside of what is recorded"
+    "Pass data (dataclasses, pydantic or msgspec models, JSON types); live objects such as "
+    "clients, locks and functions stay outside of what is recorded"
 )
 
 
@@ -126,7 +135,8 @@ def _enc_hook(value: Any) -> Any:
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None:
         if isinstance(value, pydantic.BaseModel):
-            return value.model_dump(mode="json", by_alias=True)
+            # `round_trip` leaves out computed fields, which validation may refuse.
+            return value.model_dump(mode="json", by_alias=True, round_trip=True)
 
         if isinstance(value, type(pydantic.AnyUrl("http://x"))):
             return str(value)
@@ -134,11 +144,20 @@ def _enc_hook(value: Any) -> Any:
     raise EncodeError(f"{_name(type(value))} has no JSON form")
 
 
-def _dec_hook(type_: type, value: Any) -> Any:
+def _canonical_hook(value: Any) -> Any:
+    return _sort_sets(_enc_hook(value), value)
+
+
+def _dec_hook(type_: Any, value: Any) -> Any:
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None:
+        model: Any = type_
         if isinstance(type_, type) and issubclass(type_, pydantic.BaseModel):
-            return type_.model_validate(value)
+            try:
+                return model.model_validate(value)
+            except pydantic.ValidationError:
+                # A strict model takes a date, a set, … as JSON has it only from JSON.
+                return model.model_validate_json(json.dumps(value))
 
         return pydantic.TypeAdapter(type_).validate_python(value)
 
@@ -146,14 +165,47 @@ def _dec_hook(type_: type, value: Any) -> Any:
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_enc_hook)
-_canonical_encoder = msgspec.json.Encoder(enc_hook=_enc_hook, order="deterministic")
+_canonical_encoder = msgspec.json.Encoder(enc_hook=_canonical_hook, order="deterministic")
 _any_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 _raw_list: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 @lru_cache(maxsize=1024)
-def _decoder(type_: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(type_, dec_hook=_dec_hook)
+def _decoder(type_: Any) -> Callable[[bytes], Any]:
+    try:
+        return msgspec.json.Decoder(type_, dec_hook=_dec_hook).decode
+    except TypeError:
+        # Such as a union of models: what msgspec cannot tell apart, pydantic may.
+        adapter = _pydantic_adapter(type_)
+        if adapter is None:
+            raise
+
+        return cast("Callable[[bytes], Any]", adapter.validate_json)
+
+
+def _convert(plain: Any, type_: Any) -> Any:
+    try:
+        return msgspec.convert(plain, type_, dec_hook=_dec_hook, str_keys=True)
+    except msgspec.ValidationError:
+        raise
+    except TypeError:
+        adapter = _pydantic_adapter(type_)
+        if adapter is None:
+            raise
+
+        return adapter.validate_python(plain)
+
+
+def _pydantic_adapter(type_: Any) -> Any:
+    """Return pydantic's adapter for a type, or None if pydantic is not in use or not able."""
+    pydantic = sys.modules.get("pydantic")
+    if pydantic is None:
+        return None
+
+    try:
+        return pydantic.TypeAdapter(type_)
+    except pydantic.errors.PydanticUserError:
+        return None
 
 
 def _has_non_finite(value: Any) -> bool:
@@ -172,7 +224,9 @@ def _tag(value: Any) -> Any:
 
     if isinstance(value, dict):
         if _FLOAT in value:
-            raise EncodeError(f"a mapping with the key {_FLOAT!r} beside a non-finite float is ambiguous")
+            raise EncodeError(
+                f"a mapping with the key {_FLOAT!r} beside a non-finite float is ambiguous"
+            )
 
         return {k: _tag(v) for k, v in value.items()}
 
@@ -183,18 +237,44 @@ def _untag(mapping: dict[str, Any]) -> Any:
     return float(mapping[_FLOAT]) if mapping.keys() == {_FLOAT} else mapping
 
 
-def _sort_sets(tree: Any, shape: Any) -> Any:
-    """Sort the lists in ``tree`` that are sets in ``shape`` by their encoded bytes."""
-    if isinstance(shape, (set, frozenset)):
-        return sorted(tree, key=lambda item: json.dumps(item, sort_keys=True))
+def _sort_sets(tree: Any, live: Any) -> Any:
+    """Sort the lists in ``tree`` that are sets in ``live`` by their encoded bytes.
 
-    if isinstance(shape, dict):
-        return {k: _sort_sets(v, s) for (k, v), s in zip(tree.items(), shape.values(), strict=True)}
+    Invariant: encoding walks a set in the order in which it iterates, so the two can be zipped.
+    """
+    if isinstance(tree, dict):
+        parts = fields_of(live)
+        return {k: _sort_sets(v, parts[k]) if k in parts else v for k, v in tree.items()}
 
-    if isinstance(shape, (list, tuple)):
-        return [_sort_sets(v, s) for v, s in zip(tree, shape, strict=True)]
+    if not isinstance(tree, list):
+        return tree
 
-    return tree
+    live = getattr(live, "root", live)
+    if not isinstance(live, (set, frozenset, list, tuple)) or len(live) != len(tree):
+        return tree
+
+    inside = [_sort_sets(t, part) for t, part in zip(tree, live, strict=True)]
+    if isinstance(live, (set, frozenset)):
+        inside.sort(key=lambda item: json.dumps(item, sort_keys=True))
+
+    return inside
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    """Return the parts of a mapping or an object by the names under which they are encoded."""
+    cls = type(value)
+    if isinstance(value, dict):
+        return {str(k): v for k, v in value.items()}
+
+    if isinstance(value, msgspec.Struct):
+        names = dict(zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True))
+    elif hasattr(cls, "__pydantic_fields__"):
+        fields = cls.__pydantic_fields__.items()
+        names = {f.serialization_alias or f.alias or name: name for name, f in fields}
+    else:
+        names = {name: name for name in getattr(cls, "__dataclass_fields__", ())}
+
+    return {encoded: getattr(value, name, None) for encoded, name in names.items()}
 
 
 def _locate(value: Any, path: str = "$", depth: int = 0) -> str:
@@ -203,12 +283,10 @@ def _locate(value: Any, path: str = "$", depth: int = 0) -> str:
         return ""
 
     children: list[tuple[str, Any]] = []
-    if isinstance(value, dict):
-        children = [(f"{path}.{k}", v) for k, v in value.items()]
-    elif isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, (list, tuple, set, frozenset)):
         children = [(f"{path}[{i}]", v) for i, v in enumerate(value)]
-    elif hasattr(value, "__dict__") and hasattr(type(value), "__dataclass_fields__"):
-        children = [(f"{path}.{k}", v) for k, v in vars(value).items()]
+    else:
+        children = [(f"{path}.{k}", v) for k, v in fields_of(value).items()]
 
     for child_path, child in children:
         found = _locate(child, child_path, depth + 1)
@@ -225,6 +303,10 @@ def _locate(value: Any, path: str = "$", depth: int = 0) -> str:
 
 def _name(type_: Any) -> str:
     if isinstance(type_, type):
-        return type_.__qualname__ if type_.__module__ == "builtins" else f"{type_.__module__}.{type_.__qualname__}"
+        return (
+            type_.__qualname__
+            if type_.__module__ == "builtins"
+            else f"{type_.__module__}.{type_.__qualname__}"
+        )
 
     return str(type_)

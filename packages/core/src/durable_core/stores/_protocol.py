@@ -1,8 +1,8 @@
 """What the rest of durable-core asks of a store.
 
 One protocol, several stores; a conformance suite runs on each. All calls are made from the event
-loop that opened the store. Writes are grouped into commits; each write is refused or accepted on its
-own, and its awaitable ends after the commit that holds it is durable.
+loop that opened the store. Writes are grouped into commits; each write is refused or accepted on
+its own, and its awaitable ends after the commit that holds it is durable.
 """
 
 from __future__ import annotations
@@ -151,7 +151,9 @@ class Store(Protocol):
         """
         ...
 
-    def create(self, row: RunRow, start: bytes, items: Mapping[str, bytes]) -> asyncio.Future[Outcome]:
+    def create(
+        self, row: RunRow, start: bytes, items: Mapping[str, bytes]
+    ) -> asyncio.Future[Outcome]:
         """Create a run that some worker of its queue will pick up."""
         ...
 
@@ -167,7 +169,9 @@ class Store(Protocol):
         """Return whether a living worker owns the run; a dead one is marked as such."""
         ...
 
-    async def find(self, namespace: str, workflow_id: str, run_id: str | None = None) -> RunRow | None:
+    async def find(
+        self, namespace: str, workflow_id: str, run_id: str | None = None
+    ) -> RunRow | None:
         """Return a run by its unique id, or the open one of a workflow id, else its newest."""
         ...
 
@@ -176,6 +180,14 @@ class Store(Protocol):
 
         Raises:
             StoreCorruptError: Something of it is missing.
+        """
+        ...
+
+    async def read_start(self, run_id: str) -> bytes:
+        """Return the start record of a run.
+
+        Raises:
+            StoreCorruptError: It is missing.
         """
         ...
 

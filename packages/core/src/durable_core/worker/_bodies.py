@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Bodies", "backoff_of_lost", "exhausted"]
 
 _log = logging.getLogger("durable_core.worker")
+
 
 class Bodies:
     """Runs bodies for one worker. Belongs to the worker's event loop.
@@ -101,19 +101,25 @@ class Bodies:
                 if task is None or task.cancelling():
                     raise
 
-                error: BaseException = ex.CancelledError("the activity's body raised asyncio.CancelledError")
+                error: BaseException = ex.CancelledError(
+                    "the activity's body raised asyncio.CancelledError"
+                )
             except Exception as raised:  # noqa: BLE001  # whatever a body raises is its outcome
                 error = raised
             else:
                 done = self._attempted(number, "completed", started, fence)
-                return ActivityCompleted(seq=pending.seq, result=Payload(data=result), attempts=(*attempts, done))
+                return ActivityCompleted(
+                    seq=pending.seq, result=Payload(data=result), attempts=(*attempts, done)
+                )
 
             failure = self._failures.record(error)
             outcome = "timed_out" if isinstance(error, ex.TimeoutError) else "failed"
             attempts = (*attempts, self._attempted(number, outcome, started, fence, failure))
             delay, why = _next_delay(options, error, failure, attempts)
             if delay is None:
-                return ActivityFailed(seq=pending.seq, failure=failure, retry_state=why, attempts=attempts)
+                return ActivityFailed(
+                    seq=pending.seq, failure=failure, retry_state=why, attempts=attempts
+                )
 
             retry_at = _clock.now() + delay
             _log.warning(
@@ -152,7 +158,9 @@ class Bodies:
         unit = pending.unit
         what = f"activity {unit.name!r}"
         types, _ = _defn.signature_types(body)
-        args = _json.decode_args(pending.args, types if unit.arg_types is None else unit.arg_types, what=what)
+        args = _json.decode_args(
+            pending.args, types if unit.arg_types is None else unit.arg_types, what=what
+        )
         _context.current.set(
             _context.Running(
                 info=_context.Info(
@@ -173,8 +181,9 @@ class Bodies:
         )
         _faults.reach("activity.body.before")
         limit = unit.options.start_to_close_timeout
+        scope = asyncio.timeout(limit)
         try:
-            async with asyncio.timeout(limit) as scope:
+            async with scope:
                 result = await self._call(body, args)
         except TimeoutError:
             if not scope.expired():
@@ -189,14 +198,14 @@ class Bodies:
         data = _json.encode(result, what=f"the result of {what}")
         if len(data) > _defaults.PAYLOAD_LIMIT:
             raise ex.EncodeError(
-                f"the result of {what} has {len(data):,} bytes, the limit is {_defaults.PAYLOAD_LIMIT:,}: store it "
-                "elsewhere and return a reference"
+                f"the result of {what} has {len(data):,} bytes, the limit is "
+                f"{_defaults.PAYLOAD_LIMIT:,}: store it elsewhere and return a reference"
             )
 
         return data
 
     async def _call(self, body: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        if inspect.iscoroutinefunction(body) or inspect.iscoroutinefunction(getattr(body, "__call__", None)):  # noqa: B004
+        if _defn.is_async(body):
             return await body(*args)
 
         context = contextvars.copy_context()
@@ -238,7 +247,9 @@ def _next_delay(
             return None, ex.RetryState.NON_RETRYABLE_FAILURE
 
         after = decision.after if decision.after is not None else after
-    elif failure.non_retryable or _names(error, failure) & set(policy.non_retryable_error_types or ()):
+    elif failure.non_retryable or _names(error, failure) & set(
+        policy.non_retryable_error_types or ()
+    ):
         return None, ex.RetryState.NON_RETRYABLE_FAILURE
 
     if exhausted(options, attempts):
@@ -247,9 +258,9 @@ def _next_delay(
     failures = sum(a.outcome != "lost" for a in attempts)
     delay = policy.delay(failures) if after is None else after
     first = next((a.started for a in attempts if a.started is not None), None)
-    if options.retry_window is not None and first is not None:
-        if _clock.now() + delay - first > options.retry_window:
-            return None, ex.RetryState.TIMEOUT
+    window = options.retry_window
+    if window is not None and first is not None and _clock.now() + delay - first > window:
+        return None, ex.RetryState.TIMEOUT
 
     return delay, 0
 
@@ -259,5 +270,5 @@ def _names(error: BaseException, failure: Failure) -> set[str]:
 
 
 async def _until(due: float) -> None:
-    while (left := due - _clock.now()) > 0:
+    while (left := due - _clock.now()) > 0:  # noqa: ASYNC110  # the wall clock may be set meanwhile
         await asyncio.sleep(left)

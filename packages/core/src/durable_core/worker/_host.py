@@ -30,7 +30,9 @@ class Registered:
         DefinitionError: One of them is not decorated.
     """
 
-    def __init__(self, workflows: Sequence[type], activities: Sequence[Callable[..., Any]] | None) -> None:
+    def __init__(
+        self, workflows: Sequence[type], activities: Sequence[Callable[..., Any]] | None
+    ) -> None:
         self.failures = Registry()
         self._workflows: dict[str, workflow_defn.Definition] = {}
         self._activities: dict[str, activity_defn.Definition] = {}
@@ -46,8 +48,8 @@ class Registered:
         known = self._workflows.get(definition.name)
         if known is not None and known.cls is not definition.cls:
             raise DuplicateNameError(
-                f"two workflows are named {definition.name!r}: {_where(known.cls)} and {_where(definition.cls)}. "
-                "Give one of them another name: @workflow.defn(name=…)"
+                f"two workflows are named {definition.name!r}: {_where(known.cls)} and "
+                f"{_where(definition.cls)}. Give one of them another name: @workflow.defn(name=…)"
             )
 
         self._workflows[definition.name] = definition
@@ -62,8 +64,8 @@ class Registered:
         found = self._workflows.get(name)
         if found is None:
             raise NotRegisteredError(
-                f"this worker does not know a workflow {name!r}; it knows {_list(self._workflows)}. "
-                "Add its class to Worker(workflows=[…])"
+                f"this worker does not know a workflow {name!r}; it knows "
+                f"{_list(self._workflows)}. Add its class to Worker(workflows=[…])"
             )
 
         return found
@@ -84,8 +86,8 @@ class Registered:
 
         if found is None:
             raise NotRegisteredError(
-                f"this worker does not know an activity {name!r}; it knows {_list(self._activities)}. "
-                "Add the function to Worker(activities=[…])"
+                f"this worker does not know an activity {name!r}; it knows "
+                f"{_list(self._activities)}. Add the function to Worker(activities=[…])"
             )
 
         return found
@@ -100,7 +102,11 @@ class Registered:
             return
 
         self.failures.allow_module(unit.body.__module__)
-        if not self._any_activity and unit.raise_cause is False and unit.name not in self._activities:
+        if (
+            not self._any_activity
+            and unit.raise_cause is False
+            and unit.name not in self._activities
+        ):
             self.activity(unit.name)
 
     def _add_activity(self, fn: Callable[..., Any]) -> None:
@@ -111,8 +117,8 @@ class Registered:
         known = self._activities.get(definition.name)
         if known is not None and known.fn != definition.fn:
             raise DuplicateNameError(
-                f"two activities are named {definition.name!r}: {_where(known.fn)} and {_where(definition.fn)}. "
-                "Give one of them another name: @activity.defn(name=…)"
+                f"two activities are named {definition.name!r}: {_where(known.fn)} and "
+                f"{_where(definition.fn)}. Give one of them another name: @activity.defn(name=…)"
             )
 
         self._activities[definition.name] = definition

@@ -1,8 +1,8 @@
 """A run that this worker owns: its activations, their commits, and their effects.
 
 The cycle is: events arrive, the code runs (`Run.activate`), the activation is frozen and committed,
-and only then its effects happen: bodies start, timers are set, whoever waits is told. One activation
-of a run is under way at a time; what arrives meanwhile goes into the next one.
+and only then its effects happen: bodies start, timers are set, whoever waits is told. One
+activation of a run is under way at a time; what arrives meanwhile goes into the next one.
 
 Invariant: nothing leaves the process before the commit that records why it does.
 """
@@ -24,7 +24,7 @@ from durable_core.history import (
     CancelActivity,
     CancelTimer,
     Event,
-    FailRun,
+    Failure,
     PendingActivity,
     ScheduleActivity,
     StartTimer,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from ._host import Registered
 
-__all__ = ["LostRunError", "OwnedRun"]
+__all__ = ["LostRunError", "OwnedRun", "stall_record"]
 
 _log = logging.getLogger("durable_core.worker")
 
@@ -56,8 +56,8 @@ class OwnedRun:
 
     Attributes:
         created: Ends when a run that began here is durable, or with the exception why it is not.
-        done: Ends when the run is closed (with the engine's `Run`), or with the exception that keeps
-            it from going on here: a bug in its code, a `StoreError`, or `LostRunError`.
+        done: Ends when the run is closed (with the engine's `Run`), or with the exception that
+            keeps it from going on here: a bug in its code, a `StoreError`, or `LostRunError`.
     """
 
     def __init__(
@@ -117,7 +117,8 @@ class OwnedRun:
                 owner=self._worker,
                 claim=True,
                 pending=[
-                    PendingRow(seq=p.seq, kind="activity", data=history.Packer("").pack(p)) for p in resumed.values()
+                    PendingRow(seq=p.seq, kind="activity", data=history.Packer("").pack(p))
+                    for p in resumed.values()
                 ],
             )
         )
@@ -136,12 +137,20 @@ class OwnedRun:
             self._set_alarm(seq, handle.when())
 
         # A run that never ran begins now. `Taken` alone waits for company, if any is to come.
-        if not self.row.next_number or len(self._events) > 1 or not (self.run.pending or self.run.timers):
+        if (
+            not self.row.next_number
+            or len(self._events) > 1
+            or not (self.run.pending or self.run.timers)
+        ):
             self._wake()
 
     def _resume(self, loaded: Loaded) -> dict[int, PendingActivity]:
-        """Return what is known of each pending activity, with the attempt that died counted as lost."""
-        known = {p.seq: history.pending_from(p.data) for p in loaded.pending if p.kind == "activity" and p.data}
+        """Return what is known of each pending activity; an attempt that died is lost."""
+        known = {
+            p.seq: history.pending_from(p.data)
+            for p in loaded.pending
+            if p.kind == "activity" and p.data
+        }
         settled: set[int] = set()
         for row_id, data in loaded.inbox:
             event = history.resolve(history.event_from(data), dict(loaded.items))
@@ -155,11 +164,18 @@ class OwnedRun:
 
             state = known.get(seq, PendingActivity(seq=seq))
             if state.retry_at <= _clock.now() and self.row.next_number:
-                lost = Attempt(number=len(state.attempts) + 1, outcome="lost", ended=_clock.now(), fence=self.row.fence)
+                lost = Attempt(
+                    number=len(state.attempts) + 1,
+                    outcome="lost",
+                    ended=_clock.now(),
+                    fence=self.row.fence,
+                )
                 attempts = (*state.attempts, lost)
                 options = pending.unit.options
                 state = PendingActivity(
-                    seq=seq, attempts=attempts, retry_at=_clock.now() + backoff_of_lost(options, attempts)
+                    seq=seq,
+                    attempts=attempts,
+                    retry_at=_clock.now() + backoff_of_lost(options, attempts),
                 )
 
             resumed[seq] = state
@@ -167,7 +183,9 @@ class OwnedRun:
         return resumed
 
     def _taken(self) -> Taken:
-        return Taken(worker=self._identity, fence=self.fence, python=python_version(), time=_clock.now())
+        return Taken(
+            worker=self._identity, fence=self.fence, python=python_version(), time=_clock.now()
+        )
 
     # Activations
 
@@ -215,12 +233,12 @@ class OwnedRun:
     ) -> Append:
         packer = history.Packer(self.row.lineage, {**(items or {}), **self.run.new_items})
         data = packer.pack(activation)
-        status, resolved = "running", [s for e in activation.events if (s := getattr(e, "seq", None)) is not None]
-        resolved += [c.seq for c in activation.commands if isinstance(c, (CancelActivity, CancelTimer))]
+        resolved = [s for e in activation.events if (s := getattr(e, "seq", None)) is not None]
+        resolved += [
+            c.seq for c in activation.commands if isinstance(c, (CancelActivity, CancelTimer))
+        ]
         pending: list[PendingRow] = []
         if self.run.closed is not None:
-            cancelled = isinstance(self.run.closed, FailRun) and self.run.closed.cancelled
-            status = "canceled" if cancelled else "failed" if isinstance(self.run.closed, FailRun) else "completed"
             resolved += [*self.run.pending, *self.run.timers]
         else:
             pending = [row for c in activation.commands if (row := self._side_row(c)) is not None]
@@ -235,7 +253,7 @@ class OwnedRun:
             number=activation.number,
             time=activation.time,
             data=data,
-            status=status,
+            status=self.run.status,
             lineage=self.row.lineage,
             items=packer.items,
             pending=pending,
@@ -312,8 +330,8 @@ class OwnedRun:
         if earlier and earlier[-1].outcome == "lost" and exhausted(pending.unit.options, earlier):
             failure = self._host.failures.record(
                 ex.ApplicationError(
-                    f"activity {pending.unit.name!r} was running when its worker died, and its retry policy allows no "
-                    "further attempt",
+                    f"activity {pending.unit.name!r} was running when its worker died, and its "
+                    "retry policy allows no further attempt",
                     type="AttemptLost",
                 )
             )
@@ -330,7 +348,9 @@ class OwnedRun:
         coro = self._run_body(pending, earlier, retry_at)
         self._tasks[pending.seq] = self._loop.create_task(coro, context=pending.context)
 
-    async def _run_body(self, pending: Pending, earlier: tuple[Attempt, ...], retry_at: float) -> None:
+    async def _run_body(
+        self, pending: Pending, earlier: tuple[Attempt, ...], retry_at: float
+    ) -> None:
         unit = pending.unit
         body = unit.body if unit.body is not None else self._host.activity(unit.name).fn
 
@@ -342,7 +362,16 @@ class OwnedRun:
                     expected_fence=self.fence,
                     fence=self.fence,
                     owner=self._worker,
-                    pending=[PendingRow(pending.seq, "activity", unit.name, unit.key, None, history.Packer("").pack(state))],
+                    pending=[
+                        PendingRow(
+                            pending.seq,
+                            "activity",
+                            unit.name,
+                            unit.key,
+                            None,
+                            history.Packer("").pack(state),
+                        )
+                    ],
                 )
             )
 
@@ -386,7 +415,8 @@ class OwnedRun:
         """Keep what the failed activation received, record why it failed, and let the run go."""
         failure = self._host.failures.record(bug)
         _log.error(
-            "run %r stalled: %s: %s. Its history is kept; fixed code continues it. See: durable show %s",
+            "run %r stalled: %s: %s. Its history is kept; fixed code continues it. See: durable "
+            "show %s",
             self.row.workflow_id,
             failure.type,
             failure.message,
@@ -398,7 +428,10 @@ class OwnedRun:
         # A timer fires again by itself, and the change of owner is recorded by the next owner.
         kept = [e for e, i in taken if i is None and not isinstance(e, (TimerFired, Taken))]
         kept += [e for e, i in self._events if i is None and not isinstance(e, (TimerFired, Taken))]
-        inbox = [InboxRow(request=f"seq:{getattr(e, 'seq', 0)}", arrived=now, data=packer.pack(e)) for e in kept]
+        inbox = [
+            InboxRow(request=f"seq:{getattr(e, 'seq', 0)}", arrived=now, data=packer.pack(e))
+            for e in kept
+        ]
         future = self._store.append(
             Append(
                 run_id=self.row.run_id,
@@ -411,22 +444,18 @@ class OwnedRun:
                 lineage=self.row.lineage,
                 items=packer.items,
                 inbox=inbox,
-                stall=json.dumps(
-                    {
-                        "cause": f"{failure.type}: {failure.message}",
-                        "stack": failure.stack,
-                        "time": now,
-                        "worker": self._identity,
-                        "activation": self.run.next_number,
-                    }
-                ),
+                stall=stall_record(failure, self.run.next_number, self._identity),
             )
         )
         future.add_done_callback(lambda done: self._stalled(done, bug))
 
     def _stalled(self, done: asyncio.Future[Outcome], bug: BaseException) -> None:
         if done.cancelled() or done.exception() is not None:
-            self._end(ex.StoreClosedError("the event loop ended") if done.cancelled() else done.exception())
+            self._end(
+                ex.StoreClosedError("the event loop ended")
+                if done.cancelled()
+                else done.exception()
+            )
         elif done.result() is Outcome.ACCEPTED:
             if not self.created.done():
                 self.created.set_result(None)
@@ -439,7 +468,8 @@ class OwnedRun:
 
     def _id_in_use(self) -> ex.WorkflowAlreadyStartedError:
         return ex.WorkflowAlreadyStartedError(
-            f"a run with the workflow id {self.row.workflow_id!r} is open: use its handle, or another id",
+            f"a run with the workflow id {self.row.workflow_id!r} is open: use its handle, or "
+            "another id",
             workflow_id=self.row.workflow_id,
         )
 
@@ -465,19 +495,29 @@ class OwnedRun:
 
         self._forget(self)
         self.run.close()
-        for future, value in ((self.created, None), (self.done, self.run)):
-            if future.done():
-                continue
+        if error is None:
+            self.done.set_result(self.run)
+            return
 
-            if error is None:
-                future.set_result(value)
-            else:
-                future.set_exception(error)
+        self.done.set_exception(error)
+        if not self.created.done():
+            self.created.set_exception(error)
+
+
+def stall_record(failure: Failure, activation: int, worker: str) -> str:
+    """Return the JSON that says why a run stalled."""
+    return json.dumps(
+        {
+            "cause": f"{failure.type}: {failure.message}",
+            "stack": failure.stack,
+            "time": _clock.now(),
+            "worker": worker,
+            "activation": activation,
+        }
+    )
 
 
 def _retrieved(done: asyncio.Future[Any]) -> None:
     """Mark the exception as seen: a run without a waiter has said so in the log and in its row."""
     if not done.cancelled():
         done.exception()
-
-

@@ -33,7 +33,11 @@ def new_start(
         ValueError: The workflow id is empty or too long.
     """
     if not workflow_id or len(workflow_id) > 1000:
-        shown = workflow_id if len(workflow_id) <= 60 else f"{workflow_id[:60]}… ({len(workflow_id)} characters)"
+        shown = (
+            workflow_id
+            if len(workflow_id) <= 60
+            else f"{workflow_id[:60]}… ({len(workflow_id)} characters)"
+        )
         raise ValueError(f"a workflow id has 1 to 1000 characters, got {shown!r}")
 
     run_id = _ids.uuid7()

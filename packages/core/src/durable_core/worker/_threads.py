@@ -35,7 +35,9 @@ class Threads:
         future.add_done_callback(self._freed)
         if self._busy > self._count and self._count < self._limit:
             self._count += 1
-            threading.Thread(target=self._work, name=f"durable-activity-{self._count}", daemon=True).start()
+            threading.Thread(
+                target=self._work, name=f"durable-activity-{self._count}", daemon=True
+            ).start()
 
         self._jobs.put((fn, future, loop))
         return future

@@ -1,15 +1,16 @@
 """The worker: owns runs of one task queue and executes their activities.
 
 A worker belongs to the event loop that started it (ENGINE R24): workflow code and async bodies run
-there, sync bodies in threads. It ends with its loop at the latest; runs are then released, not lost.
+there, sync bodies in threads. It ends with its loop at the latest; runs are then released, not
+lost.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import json
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from durable_core import _clock, _defaults, _ids, history
@@ -20,7 +21,7 @@ from durable_core.stores import Append
 
 from ._bodies import Bodies
 from ._host import Registered
-from ._owned import LostRunError, OwnedRun
+from ._owned import LostRunError, OwnedRun, stall_record
 from ._start import row_of
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ class Worker:
         max_concurrent_activities: int = _defaults.BODIES_AT_ONCE,
     ) -> None:
         if max_concurrent_activities < 1:
-            raise ValueError(f"max_concurrent_activities must be 1 or more, got {max_concurrent_activities}")
+            raise ValueError(
+                f"max_concurrent_activities must be 1 or more, got {max_concurrent_activities}"
+            )
 
         self.task_queue = task_queue
         self.identity = identity or _ids.process_identity()
@@ -140,7 +143,11 @@ class Worker:
 
     def serves(self, task_queue: str, workflow_type: str) -> bool:
         """Return whether a run of that queue and type could start here."""
-        return self._id is not None and task_queue == self.task_queue and self._registered.knows_workflow(workflow_type)
+        return (
+            self._id is not None
+            and task_queue == self.task_queue
+            and self._registered.knows_workflow(workflow_type)
+        )
 
     def owned(self, run_id: str) -> OwnedRun | None:
         """Return a run that is loaded here, if it is."""
@@ -182,17 +189,22 @@ class Worker:
 
         Raises:
             LostRunError: Somebody else became its owner meanwhile.
-            WorkflowBugError: Replay found a mismatch; the run is left as it is.
+            Exception: The code met a mismatch or a bug in replay; the run has stalled.
             StoreError: It cannot be read or written.
         """
         loaded = await self._store.load(row)
         if loaded.row.fence != row.fence or loaded.row.status != "running":
             raise LostRunError(row.run_id)
 
-        if loaded.row.takeovers > _defaults.CRASH_LOOP_TAKEOVERS:
-            await self._stall_crash_loop(loaded.row)
+        try:
+            if loaded.row.takeovers > _defaults.CRASH_LOOP_TAKEOVERS:
+                raise _crash_loop(loaded.row)
 
-        run = await self.replay(loaded, context=context, resources=resources)
+            run = await self.replay(loaded, context=context, resources=resources)
+        except Exception as error:
+            await self._stall(loaded.row, error)
+            raise
+
         owned = self._own(run, loaded.row)
         await owned.take_over(loaded)
         return owned
@@ -231,7 +243,9 @@ class Worker:
             try:
                 await self._claim()
             except ex.StoreError as error:
-                _log.error("worker %s cannot read %s: %s", self.identity, self._store.location, error)
+                _log.error(
+                    "worker %s cannot read %s: %s", self.identity, self._store.location, error
+                )
                 await asyncio.sleep(1.0)
 
             # Changes of this and other processes; a stalled run is tried again without one.
@@ -249,27 +263,28 @@ class Worker:
         ]
         results = await asyncio.gather(*(self.take(row) for row in wanted), return_exceptions=True)
         for row, result in zip(wanted, results, strict=True):
+            if isinstance(result, LostRunError):
+                continue
+
             if isinstance(result, OwnedRun):
-                result.done.add_done_callback(lambda done, run_id=row.run_id: self._rest(run_id, done.exception()))
-            elif isinstance(result, Exception) and not isinstance(result, LostRunError):
+                result.done.add_done_callback(partial(self._rested, row.run_id))
+            elif isinstance(result, Exception):
                 self._rest(row.run_id, result)
                 _log.error(
-                    "run %r cannot go on: %s. See: durable show %s", row.workflow_id, result, row.workflow_id
+                    "run %r cannot go on: %s. See: durable show %s",
+                    row.workflow_id,
+                    result,
+                    row.workflow_id,
                 )
-            elif isinstance(result, BaseException) and not isinstance(result, LostRunError):
+            else:
                 raise result
 
-    async def _stall_crash_loop(self, row: RunRow) -> None:
-        """Stop a run that kills its workers; it may be tried again afterwards.
+    async def _stall(self, row: RunRow, error: BaseException) -> None:
+        """Record why a run cannot be rebuilt here, and leave it to whoever can."""
+        if isinstance(error, ex.StoreError):
+            return
 
-        Raises:
-            WorkflowStalledError: Always.
-        """
-        message = (
-            f"run {row.workflow_id!r} was taken over {row.takeovers} times without getting anywhere: what it runs next "
-            f"seems to kill its worker. Calling it again tries again. See: durable show {row.workflow_id}"
-        )
-        stall = {"cause": f"crash loop: {message}", "time": _clock.now(), "worker": self.identity}
+        failure = self._registered.failures.record(error)
         await self._store.append(
             Append(
                 run_id=row.run_id,
@@ -278,10 +293,12 @@ class Worker:
                 owner=self._id or 0,
                 claim=True,
                 release=True,
-                stall=json.dumps(stall),
+                stall=stall_record(failure, row.next_number, self.identity),
             )
         )
-        raise ex.WorkflowStalledError(message, workflow_id=row.workflow_id, run_id=row.run_id)
+
+    def _rested(self, run_id: str, done: asyncio.Future[Run]) -> None:
+        self._rest(run_id, None if done.cancelled() else done.exception())
 
     def _rest(self, run_id: str, error: BaseException | None) -> None:
         """Leave a run that cannot go on alone for a while, longer each time."""
@@ -324,3 +341,13 @@ class Worker:
 
     def _forget(self, owned: OwnedRun) -> None:
         self._owned.pop(owned.row.run_id, None)
+
+
+def _crash_loop(row: RunRow) -> ex.WorkflowStalledError:
+    return ex.WorkflowStalledError(
+        f"run {row.workflow_id!r} was taken over {row.takeovers} times without getting anywhere: "
+        "what it runs next seems to kill its worker. Calling it again tries again. "
+        f"See: durable show {row.workflow_id}",
+        workflow_id=row.workflow_id,
+        run_id=row.run_id,
+    )

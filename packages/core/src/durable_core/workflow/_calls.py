@@ -74,7 +74,9 @@ class Runtime(Engine, Protocol):
 def _runtime() -> Runtime:
     engine = current_engine()
     if engine is None:
-        raise NotInWorkflowError("not inside a workflow: call this from workflow code, on its event loop")
+        raise NotInWorkflowError(
+            "not inside a workflow: call this from workflow code, on its event loop"
+        )
 
     return cast("Runtime", engine)
 
@@ -196,7 +198,8 @@ def start_activity(
         start_to_close_timeout: How long one attempt may take; 10 minutes unless the definition or
             this argument says otherwise.
         retry_policy: When a failed attempt is followed by another.
-        result_type: What the result is decoded to, if a name is given or to override the annotation.
+        result_type: What the result is decoded to, if a name is given or to override the
+            annotation.
         summary: One line for people who look at the history.
 
     Returns:
@@ -214,7 +217,8 @@ def start_activity(
         definition = activity_defn.definition_of(activity)
         if definition is None:
             raise CallError(
-                f"{activity!r} is no activity: decorate it with @activity.defn, or call it without execute_activity"
+                f"{activity!r} is no activity: decorate it with @activity.defn, or call it without "
+                "execute_activity"
             )
 
         name = definition.name
@@ -313,7 +317,9 @@ class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):
 
         return super().isEnabledFor(level)
 
-    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
         """Add the ids of the run whose code is running, if one is."""
         engine = current_engine()
         if engine is not None:

@@ -11,7 +11,7 @@ from durable_core.exceptions import DefinitionError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-__all__ = ["Definition", "defn", "definition_of", "run"]
+__all__ = ["Definition", "definition_of", "defn", "run"]
 
 C = TypeVar("C", bound=type)
 M = TypeVar("M", bound="Callable[..., Awaitable[Any]]")
@@ -38,16 +38,17 @@ class Definition:
     failure_exception_types: tuple[type[BaseException], ...] = ()
 
 
-def run(fn: M) -> M:
+def run(fn: M, /) -> M:
     """Mark the method of a workflow class that is the workflow's code.
 
     Raises:
         DefinitionError: Not an ``async def`` method.
     """
-    if not inspect.iscoroutinefunction(fn):
+    method: Any = fn
+    if not inspect.iscoroutinefunction(method):
         raise DefinitionError(f"workflow.run expects an async def method, got {fn!r}")
 
-    setattr(fn, _RUN, True)
+    setattr(method, _RUN, True)
     return fn
 
 
@@ -84,12 +85,15 @@ def defn(
         methods = [m for m in vars(target).values() if getattr(m, _RUN, False)]
         if not methods:
             methods = [
-                m for m in (getattr(target, n) for n in dir(target)) if inspect.isfunction(m) and hasattr(m, _RUN)
+                m
+                for m in (getattr(target, n) for n in dir(target))
+                if inspect.isfunction(m) and hasattr(m, _RUN)
             ]
 
         if len(methods) != 1:
             raise DefinitionError(
-                f"workflow {target.__qualname__} has {len(methods)} methods with @workflow.run; it needs exactly one"
+                f"workflow {target.__qualname__} has {len(methods)} methods with @workflow.run; it "
+                "needs exactly one"
             )
 
         chosen = name if name is not None else target.__name__
@@ -97,7 +101,10 @@ def defn(
             raise DefinitionError(f"workflow {target.__qualname__} has an empty name")
 
         definition = Definition(
-            name=chosen, cls=target, run_fn=methods[0], failure_exception_types=tuple(failure_exception_types)
+            name=chosen,
+            cls=target,
+            run_fn=methods[0],
+            failure_exception_types=tuple(failure_exception_types),
         )
         setattr(target, _ATTRIBUTE, definition)
         setattr(methods[0], _ATTRIBUTE, definition)
@@ -117,5 +124,6 @@ def definition_of(target: object) -> Definition:
         return found
 
     raise DefinitionError(
-        f"{target!r} is no workflow: decorate its class with @workflow.defn and its method with @workflow.run"
+        f"{target!r} is no workflow: decorate its class with @workflow.defn and its method with "
+        "@workflow.run"
     )

@@ -1,8 +1,8 @@
 """One group commit: a fixed, small number of statements, whatever the number of its members.
 
 Each statement takes the whole batch as one JSON array and one byte string, so that the interpreter
-lock is taken a few times per batch and not a few times per row (ENGINE R39). Members stay apart: one
-that is refused drops out alone (R3).
+lock is taken a few times per batch and not a few times per row (ENGINE R39). Members stay apart:
+one that is refused drops out alone (R3).
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def write(
     outcomes = dict.fromkeys(range(len(members)), Outcome.ACCEPTED)
     _create_runs(connection, sql, members, outcomes)
     appends = [
-        (i, m) for i, m in enumerate(members) if isinstance(m, Append) and outcomes[i] is Outcome.ACCEPTED
+        (i, m)
+        for i, m in enumerate(members)
+        if isinstance(m, Append) and outcomes[i] is Outcome.ACCEPTED
     ]
     accepted = _advance(connection, sql, appends, outcomes)
     activations, items, pending, inbox = _Rows(), _Rows(), _Rows(), _Rows()
@@ -73,7 +75,9 @@ def write(
 
     for append in accepted:
         if append.number is not None:
-            activations.add(append.run_id, append.number, append.fence, append.time, blob=append.data)
+            activations.add(
+                append.run_id, append.number, append.fence, append.time, blob=append.data
+            )
 
         _add_items(items, append.lineage, append.items.items())
         resolved += [[append.run_id, seq] for seq in append.resolved]

@@ -1,7 +1,7 @@
 """A worker's life, as a lock on a file of its own beside the database (ENGINE R15).
 
-The kernel drops the lock when the process ends, however it ends, so a worker whose lock can be taken
-is dead, and a restart on the same host may take its runs over at once.
+The kernel drops the lock when the process ends, however it ends, so a worker whose lock can be
+taken is dead, and a restart on the same host may take its runs over at once.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from durable_core.exceptions import (
 from durable_core.stores import _sql
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 __all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "connect", "prepare", "translated"]
 
@@ -28,27 +28,29 @@ _OLDEST_SQLITE = (3, 51, 3)
 
 
 @contextmanager
-def translated(path: str) -> Iterator[None]:
+def translated(path: str) -> Generator[None]:
     """Turn SQLite's errors into ours, each with the path and what to do."""
     try:
         yield
     except (apsw.NotADBError, apsw.CorruptError) as error:
         raise StoreCorruptError(
-            f"{path} is damaged or not a SQLite database ({error}). Restore it from a backup, or move it away: a new "
-            "one is made at the next start"
+            f"{path} is damaged or not a SQLite database ({error}). Restore it from a backup, or "
+            "move it away: a new one is made at the next start"
         ) from error
     except (apsw.ReadOnlyError, apsw.PermissionsError) as error:
         raise StoreReadOnlyError(
-            f"{path} cannot be written ({error}). Give this user write permission on the file and its folder, or name "
-            "another place by DURABLE_URL=sqlite:///path"
+            f"{path} cannot be written ({error}). Give this user write permission on the file and "
+            "its folder, or name another place by DURABLE_URL=sqlite:///path"
         ) from error
     except apsw.CantOpenError as error:
         raise StoreReadOnlyError(
-            f"{path} cannot be opened ({error}). Check that its folder exists and is writable, or name another place "
-            "by DURABLE_URL=sqlite:///path"
+            f"{path} cannot be opened ({error}). Check that its folder exists and is writable, or "
+            "name another place by DURABLE_URL=sqlite:///path"
         ) from error
     except apsw.FullError as error:
-        raise StoreError(f"the disk of {path} is full ({error}). Free space; nothing acknowledged is lost") from error
+        raise StoreError(
+            f"the disk of {path} is full ({error}). Free space; nothing acknowledged is lost"
+        ) from error
     except apsw.Error as error:
         raise StoreError(f"SQLite failed on {path}: {error}") from error
 
@@ -64,8 +66,8 @@ def prepare(path: Path) -> None:
     have = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
     if have < _OLDEST_SQLITE:
         raise StoreVersionError(
-            f"SQLite {apsw.sqlite_lib_version()} can corrupt a WAL database that several connections write "
-            "(fixed in 3.51.3). Upgrade: pip install -U apsw"
+            f"SQLite {apsw.sqlite_lib_version()} can corrupt a WAL database that several "
+            "connections write (fixed in 3.51.3). Upgrade: pip install -U apsw"
         )
 
     _create(path)
@@ -83,12 +85,17 @@ def prepare(path: Path) -> None:
 def connect(path: Path) -> apsw.Connection:
     """Open a connection with the settings that every connection of ours has.
 
-    Several connections of one process share the file, so it must never be opened and closed by other
-    means while one is open: that would drop SQLite's locks.
+    Several connections of one process share the file, so it must never be opened and closed by
+    other means while one is open: that would drop SQLite's locks.
     """
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    connection.execute("PRAGMA synchronous = full; PRAGMA foreign_keys = off; PRAGMA cache_size = -16384")
+    # Whoever opens or closes a WAL database first or last holds it alone for a moment.
+    connection.set_busy_timeout(10_000)
+    connection.execute(
+        "PRAGMA synchronous = full; PRAGMA foreign_keys = off; PRAGMA cache_size = -16384"
+    )
     connection.execute("PRAGMA fullfsync = on; PRAGMA mmap_size = 0")
+    connection.set_busy_timeout(0)
     return connection
 
 
@@ -102,8 +109,8 @@ def _create(path: Path) -> None:
         return
     except OSError as error:
         raise StoreReadOnlyError(
-            f"cannot create {path} ({error.strerror}). Make its folder writable for this user, or name another place "
-            "by DURABLE_URL=sqlite:///path"
+            f"cannot create {path} ({error.strerror}). Make its folder writable for this user, or "
+            "name another place by DURABLE_URL=sqlite:///path"
         ) from error
 
 
@@ -113,8 +120,8 @@ def _check(connection: apsw.Connection, path: Path) -> None:
     if application == APPLICATION_ID:
         if isinstance(version, int) and version > SCHEMA_VERSION:
             raise StoreVersionError(
-                f"{path} has schema version {version}, this durable-core knows {SCHEMA_VERSION}: a newer durable-core "
-                "wrote it. Upgrade this one: pip install -U durable-core"
+                f"{path} has schema version {version}, this durable-core knows {SCHEMA_VERSION}: a "
+                "newer durable-core wrote it. Upgrade this one: pip install -U durable-core"
             )
 
         return
@@ -122,8 +129,8 @@ def _check(connection: apsw.Connection, path: Path) -> None:
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
     if application or tables:
         raise StoreCorruptError(
-            f"{path} is a SQLite database of something else (application id {application}, {tables} tables). Name "
-            "another file by DURABLE_URL=sqlite:///path"
+            f"{path} is a SQLite database of something else (application id {application}, "
+            f"{tables} tables). Name another file by DURABLE_URL=sqlite:///path"
         )
 
     if not os.access(path, os.W_OK):
@@ -133,7 +140,11 @@ def _check(connection: apsw.Connection, path: Path) -> None:
 def _migrate(connection: apsw.Connection, path: Path) -> None:
     if connection.pragma("user_version") == SCHEMA_VERSION:
         # A read-only file opens and reads well; find out now, not at the first result.
-        if connection.readonly("main") or not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
+        if (
+            connection.readonly("main")
+            or not os.access(path, os.W_OK)
+            or not os.access(path.parent, os.W_OK)
+        ):
             raise apsw.ReadOnlyError("attempt to write a readonly database")
 
         return
@@ -143,7 +154,9 @@ def _migrate(connection: apsw.Connection, path: Path) -> None:
         # Another process may have made the schema while this one waited for the lock.
         if connection.pragma("user_version") == 0:
             connection.execute(_sql.read(__package__ or "", "schema.sql"))
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute(
+                f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}"
+            )
 
         connection.execute("COMMIT")
     except BaseException:

@@ -27,8 +27,8 @@ __all__ = ["SqliteStore"]
 T = TypeVar("T")
 
 _RUN_COLUMNS = (
-    "id, namespace, workflow_id, workflow_type, task_queue, bound, status, started, closed, fence, owner, next_number, "
-    "takeovers, lineage, stall"
+    "id, namespace, workflow_id, workflow_type, task_queue, bound, status, started, closed, "
+    "fence, owner, next_number, takeovers, lineage, stall"
 )
 _SQL = _sql.statements(__package__ or "", "queries.sql", run=_RUN_COLUMNS)
 
@@ -56,7 +56,7 @@ class SqliteStore:
         Raises:
             StoreError: It cannot be used; the subclass says why.
         """
-        path = path.absolute()
+        path = path.absolute()  # noqa: ASYNC240  # reads nothing but the working directory
         await asyncio.to_thread(_open.prepare, path)
         return cls(path)
 
@@ -70,7 +70,9 @@ class SqliteStore:
         self._check_process()
         return self._writer.submit(append)
 
-    def create(self, row: RunRow, start: bytes, items: Mapping[str, bytes]) -> asyncio.Future[Outcome]:
+    def create(
+        self, row: RunRow, start: bytes, items: Mapping[str, bytes]
+    ) -> asyncio.Future[Outcome]:
         """Create a run without an owner."""
         self._check_process()
         return self._writer.submit(_batch.Create(row=row, start=start, items=items))
@@ -124,12 +126,14 @@ class SqliteStore:
 
     async def bury_dead(self) -> None:
         """Mark every worker whose process ended as dead."""
-        rows = await self._read(lambda c: c.execute(_SQL["living_workers"]).fetchall())
+        rows: list[Any] = await self._read(lambda c: c.execute(_SQL["living_workers"]).fetchall())
         for worker, _, lock_file in rows:
             if worker not in self._locks and _locks.is_dead(self._lock_folder / lock_file):
                 await self._bury(worker)
 
-    async def find(self, namespace: str, workflow_id: str, run_id: str | None = None) -> RunRow | None:
+    async def find(
+        self, namespace: str, workflow_id: str, run_id: str | None = None
+    ) -> RunRow | None:
         """Return a run by its unique id, or the open one of a workflow id, else its newest."""
         if run_id is None:
             name, values = "run_newest", (namespace, workflow_id)
@@ -138,11 +142,19 @@ class SqliteStore:
 
         row = await self._read(lambda c: c.execute(_SQL[name], values).fetchone())
         found = None if row is None else _run_row(row)
-        return None if found is None or (run_id and workflow_id and found.workflow_id != workflow_id) else found
+        return (
+            None
+            if found is None or (run_id and workflow_id and found.workflow_id != workflow_id)
+            else found
+        )
 
     async def load(self, row: RunRow) -> Loaded:
         """Return everything that rebuilds a run, as of one moment."""
         return await self._read(lambda c: self._load(c, row))
+
+    async def read_start(self, run_id: str) -> bytes:
+        """Return the start record of a run."""
+        return await self._read(lambda c: self._start(c, run_id))
 
     async def read_items(self, lineage: str, addresses: Sequence[str]) -> Mapping[str, bytes]:
         """Return items by address."""
@@ -186,7 +198,7 @@ class SqliteStore:
         self._poller.close()
 
     def close_now(self) -> None:
-        """As `close`, without an event loop: when the loop ended before anybody closed the store."""
+        """As `close`, when the loop ended before anybody closed the store."""
         if self._pid != os.getpid():
             return
 
@@ -204,7 +216,9 @@ class SqliteStore:
         return self._path.with_name(self._path.name + "-workers")
 
     def _bury(self, worker: int) -> asyncio.Future[Any]:
-        return self._writer.submit(Call(lambda c: c.execute(_SQL["bury_worker"], (worker,)).fetchall()))
+        return self._writer.submit(
+            Call(lambda c: c.execute(_SQL["bury_worker"], (worker,)).fetchall())
+        )
 
     async def _read(self, read: Callable[[apsw.Connection], T]) -> T:
         self._check_process()
@@ -216,26 +230,40 @@ class SqliteStore:
 
         return await asyncio.get_running_loop().run_in_executor(self._reads, work)
 
+    def _start(self, connection: apsw.Connection, run: str) -> bytes:
+        start = connection.execute(_SQL["start"], (run,)).get
+        if not isinstance(start, bytes):
+            raise StoreCorruptError(f"run {run} has no start record in {self._path}")
+
+        return start
+
     def _load(self, connection: apsw.Connection, row: RunRow) -> Loaded:
         run = row.run_id
         connection.execute("BEGIN")
         try:
             fresh = connection.execute(_SQL["run_by_run_id"], (row.namespace, run)).fetchone()
-            start = connection.execute(_SQL["start"], (run,)).get
-            if fresh is None or start is None:
-                raise StoreCorruptError(f"run {run} has no start record in {self._path}")
+            start = self._start(connection, run)
+            if fresh is None:
+                raise StoreCorruptError(f"run {run} has no row in {self._path}")
 
-            activations = [cast("bytes", d) for _, d in connection.execute(_SQL["activations"], (run, 0))]
-            pending = [PendingRow(*cast("Any", p)) for p in connection.execute(_SQL["pending"], (run,))]
-            inbox = [(cast("int", i), cast("bytes", d)) for i, d in connection.execute(_SQL["inbox"], (run,))]
+            activations = [
+                cast("bytes", d) for _, d in connection.execute(_SQL["activations"], (run, 0))
+            ]
+            rows: Any = connection.execute(_SQL["pending"], (run,))
+            pending = [PendingRow(*row) for row in rows]
+            inbox = [
+                (cast("int", i), cast("bytes", d))
+                for i, d in connection.execute(_SQL["inbox"], (run,))
+            ]
             current = _run_row(fresh)
             if len(activations) != current.next_number:
                 raise StoreCorruptError(
-                    f"run {run} should have {current.next_number} activations, {self._path} holds {len(activations)}"
+                    f"run {run} should have {current.next_number} activations, {self._path} holds "
+                    f"{len(activations)}"
                 )
 
             # Here, beside the rows that refer to them, so that one transaction sees both.
-            wanted = history.references(history.start_from(cast("bytes", start)))
+            wanted = history.references(history.start_from(start))
             for data in activations:
                 wanted += history.references(history.activation_from(data))
 
@@ -244,7 +272,7 @@ class SqliteStore:
 
             return Loaded(
                 row=current,
-                start=cast("bytes", start),
+                start=start,
                 activations=activations,
                 pending=pending,
                 inbox=inbox,
@@ -256,7 +284,8 @@ class SqliteStore:
     def _check_process(self) -> None:
         if os.getpid() != self._pid:
             raise NotSupported(
-                f"{self._path} was opened in process {self._pid} and cannot be used after a fork: connect again here"
+                f"{self._path} was opened in process {self._pid} and cannot be used after a fork: "
+                "connect again here"
             )
 
 

@@ -49,7 +49,7 @@ class _Request:
 
 
 class Writer:
-    """Owns the connection that writes. `submit` is for the loop that made it; the rest is the thread's."""
+    """Owns the connection that writes. `submit` is for its loop; the rest is the thread's."""
 
     def __init__(self, path: Path, sql: Mapping[str, str]) -> None:
         self._path = path
@@ -142,7 +142,8 @@ class Writer:
                 if not isinstance(error.__cause__, apsw.BusyError) or time.monotonic() > deadline:
                     return [error] * len(batch)
 
-            # SQLite's own handler backs off to a tenth of a second; another writer needs a millisecond.
+            # SQLite's own handler backs off to a tenth of a second; another writer needs a
+            # millisecond.
             time.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311
             wait = min(wait * 2, 0.02)
 
@@ -169,7 +170,9 @@ class Writer:
         _faults.reach("store.commit.after")
         return answers
 
-    def _already_written(self, connection: apsw.Connection, batch: list[_Request]) -> list[Any] | None:
+    def _already_written(
+        self, connection: apsw.Connection, batch: list[_Request]
+    ) -> list[Any] | None:
         """Return the answers of a batch whose commit failed after it became durable, else None."""
         answers: list[Any] = []
         for request in batch:

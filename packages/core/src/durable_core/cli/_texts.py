@@ -1,0 +1,70 @@
+"""Texts of activities whose lists are stored item by item, such as the conversation of an agent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from durable_core.payloads import _json
+from durable_core.payloads._items import MARK
+
+from . import _format
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from durable_core.client import Client
+
+__all__ = ["read_items", "with_new_items"]
+
+
+async def read_items(client: Client, lineage: str, texts: Iterable[Any]) -> dict[str, Any]:
+    """Return every item that texts refer to, decoded, by its address.
+
+    A node, ``{"base": address, "items": [addresses]}``, is an item as well.
+    """
+    found: dict[str, Any] = {}
+    wanted = list(dict.fromkeys(node for text in texts for node in _nodes(text)))
+    while wanted:
+        read = await client.store.read_items(lineage, wanted)
+        nodes = {a: _json.decode(data, Any, what="a shared list") for a, data in read.items()}
+        found |= nodes
+        items = [a for node in nodes.values() for a in node["items"] if a not in found]
+        for address, data in (await client.store.read_items(lineage, items)).items():
+            found[address] = _json.decode(data, Any, what="a shared item")
+
+        bases = dict.fromkeys(node["base"] for node in nodes.values())
+        wanted = [base for base in bases if base and base not in found]
+
+    return found
+
+
+def with_new_items(text: Any, items: dict[str, Any]) -> Any:
+    """Return a text with each list's latest items in place, and how many came before them."""
+    if isinstance(text, list):
+        return [with_new_items(part, items) for part in text]
+
+    if not isinstance(text, dict):
+        return text
+
+    if MARK not in text:
+        return {name: with_new_items(part, items) for name, part in text.items()}
+
+    addresses = items.get(text[MARK], {"items": []})["items"]
+    new = [items[address] for address in addresses if address in items]
+    before = int(text.get("count", len(new))) - len(new)
+    if before > 0:
+        return [f"({_format.count(before, 'earlier item')})", *new]
+
+    return new
+
+
+def _nodes(text: Any) -> Iterator[str]:
+    if isinstance(text, dict):
+        if MARK in text:
+            yield text[MARK]
+        else:
+            for part in text.values():
+                yield from _nodes(part)
+    elif isinstance(text, list):
+        for part in text:
+            yield from _nodes(part)
