@@ -215,7 +215,8 @@ async def _attach(
         finally:
             replayed.close()
 
-    if await client.store.owner_alive(row):
+    # A run that is ours and not loaded was dropped after a failed write: take it again.
+    if not worker.owns(row) and await client.store.owner_alive(row):
         return None
 
     try:

@@ -427,11 +427,17 @@ class Run:
             return None
 
         what = f"the text of activity {unit.name!r}"
-        plain = {
-            k: self._lists.encode(v, self.new_items, what=what) if isinstance(v, Items) else v
-            for k, v in unit.text.items()
-        }
-        return Payload(data=_json.encode(plain, what=what))
+        try:
+            plain = {
+                k: self._lists.encode(v, self.new_items, what=what) if isinstance(v, Items) else v
+                for k, v in unit.text.items()
+            }
+            data = _json.encode(plain, what=what)
+        except ex.EncodeError as error:
+            # For readers only, so a part that cannot be recorded must not stop the call.
+            data = _json.encode({"not recorded": str(error)}, what=what)
+
+        return Payload(data=data)
 
     def _idempotency_key(self, unit: Unit, occurrence: int) -> str:
         parts = "\0".join((self.start.effect_scope, unit.name, unit.key, str(occurrence)))

@@ -27,7 +27,7 @@ class RunRow:
         started, closed: Seconds since the epoch.
         fence: Grows with every change of owner.
         owner: Id of the worker that owns it, which may be dead.
-        takeovers: How often it was taken over since its last activation.
+        takeovers: How often it was taken over from a dead worker since its last activation.
         bound: Whether only a caller with its objects, or a registered factory, may continue it.
         stall: JSON that says why it stalled, if it did.
     """
@@ -79,7 +79,8 @@ class Append:
         expected_fence: The fence that the row must have.
         fence: The fence that it has afterwards; one more if ``claim``.
         owner: Worker that makes the append.
-        claim: Whether the append takes the run over; only from a dead worker or from nobody.
+        claim: Whether the append takes the run over: from nobody, from a dead worker, or again from
+            this one.
         release: Whether nobody owns the run afterwards.
         number: Number of the activation; None if the append holds none.
         time: Of the activation.
@@ -195,8 +196,13 @@ class Store(Protocol):
         """Return items by address; those that do not exist are left out."""
         ...
 
-    async def claimable(self, namespace: str, task_queue: str, limit: int) -> Sequence[RunRow]:
-        """Return open runs of a queue that no living worker owns, oldest first."""
+    async def claimable(
+        self, namespace: str, task_queue: str, *, worker: int, limit: int
+    ) -> Sequence[RunRow]:
+        """Return open runs of a queue that no living worker but this one owns, oldest first.
+
+        A run that the worker owns and has dropped, after a failed write, is its own to take again.
+        """
         ...
 
     async def newest(

@@ -73,6 +73,7 @@ class Worker:
         self._registered = Registered(workflows, activities)
         self._at_once = max_concurrent_activities
         self._owned: dict[str, OwnedRun] = {}
+        self._by_workflow_id: dict[tuple[str, str], OwnedRun] = {}
         self._resting: dict[str, tuple[float, float]] = {}
         self._id: int | None = None
         self._bodies: Bodies | None = None
@@ -149,17 +150,13 @@ class Worker:
             and self._registered.knows_workflow(workflow_type)
         )
 
-    def owned(self, run_id: str) -> OwnedRun | None:
-        """Return a run that is loaded here, if it is."""
-        return self._owned.get(run_id)
-
     def owned_as(self, namespace: str, workflow_id: str) -> OwnedRun | None:
         """Return the run of a workflow id that is loaded here, if one is."""
-        for owned in self._owned.values():
-            if owned.row.workflow_id == workflow_id and owned.row.namespace == namespace:
-                return owned
+        return self._by_workflow_id.get((namespace, workflow_id))
 
-        return None
+    def owns(self, row: RunRow) -> bool:
+        """Return whether this worker is the owner that a row names, be the run loaded or not."""
+        return row.owner is not None and row.owner == self._id
 
     def begin(
         self,
@@ -252,7 +249,9 @@ class Worker:
             await self._client.changes.wait(timeout=1.0, interval=_defaults.POLL_IDLE)
 
     async def _claim(self) -> None:
-        rows = await self._store.claimable(self._client.namespace, self.task_queue, _CLAIMS_AT_ONCE)
+        rows = await self._store.claimable(
+            self._client.namespace, self.task_queue, worker=self._id or 0, limit=_CLAIMS_AT_ONCE
+        )
         now = _clock.now()
         wanted = [
             r
@@ -337,10 +336,14 @@ class Worker:
             forget=self._forget,
         )
         self._owned[row.run_id] = owned
+        self._by_workflow_id.setdefault((row.namespace, row.workflow_id), owned)
         return owned
 
     def _forget(self, owned: OwnedRun) -> None:
         self._owned.pop(owned.row.run_id, None)
+        key = (owned.row.namespace, owned.row.workflow_id)
+        if self._by_workflow_id.get(key) is owned:
+            del self._by_workflow_id[key]
 
 
 def _crash_loop(row: RunRow) -> ex.WorkflowStalledError:

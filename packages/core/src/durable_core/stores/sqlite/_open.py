@@ -24,6 +24,7 @@ __all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "connect", "prepare", "translated
 
 APPLICATION_ID = 0x44555242
 SCHEMA_VERSION = 1
+_SETTINGS = {"synchronous": "full", "fullfsync": "on", "cache_size": -16384, "mmap_size": 0}
 _OLDEST_SQLITE = (3, 51, 3)
 
 
@@ -76,7 +77,7 @@ def prepare(path: Path) -> None:
         try:
             connection.set_busy_timeout(10_000)
             _check(connection, path)
-            connection.execute("PRAGMA journal_mode = wal")
+            connection.pragma("journal_mode", "wal")
             _migrate(connection, path)
         finally:
             connection.close()
@@ -91,10 +92,10 @@ def connect(path: Path) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     # Whoever opens or closes a WAL database first or last holds it alone for a moment.
     connection.set_busy_timeout(10_000)
-    connection.execute(
-        "PRAGMA synchronous = full; PRAGMA foreign_keys = off; PRAGMA cache_size = -16384"
-    )
-    connection.execute("PRAGMA fullfsync = on; PRAGMA mmap_size = 0")
+    # One by one: a statement that answers with a row would hold up those behind it in a script.
+    for name, value in _SETTINGS.items():
+        connection.pragma(name, value)
+
     connection.set_busy_timeout(0)
     return connection
 

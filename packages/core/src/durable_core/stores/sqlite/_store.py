@@ -98,7 +98,7 @@ class SqliteStore:
         self._check_process()
 
         async def release() -> None:
-            await self._bury(worker)
+            await self._bury(worker, released=True)
             lock = self._locks.pop(worker, None)
             if lock is not None:
                 lock.release()
@@ -160,12 +160,13 @@ class SqliteStore:
         """Return items by address."""
         return await self._read(lambda c: _items(c, lineage, addresses))
 
-    async def claimable(self, namespace: str, task_queue: str, limit: int) -> Sequence[RunRow]:
-        """Return open runs of a queue that no living worker owns, oldest first."""
+    async def claimable(
+        self, namespace: str, task_queue: str, *, worker: int, limit: int
+    ) -> Sequence[RunRow]:
+        """Return open runs of a queue that no living worker but this one owns, oldest first."""
         await self.bury_dead()
-        rows = await self._read(
-            lambda c: c.execute(_SQL["runs_claimable"], (namespace, task_queue, limit)).fetchall()
-        )
+        values = (namespace, task_queue, limit, worker)
+        rows = await self._read(lambda c: c.execute(_SQL["runs_claimable"], values).fetchall())
         return [_run_row(row) for row in rows]
 
     async def newest(
@@ -215,9 +216,10 @@ class SqliteStore:
     def _lock_folder(self) -> Path:
         return self._path.with_name(self._path.name + "-workers")
 
-    def _bury(self, worker: int) -> asyncio.Future[Any]:
+    def _bury(self, worker: int, *, released: bool = False) -> asyncio.Future[Any]:
+        values = (worker, released)
         return self._writer.submit(
-            Call(lambda c: c.execute(_SQL["bury_worker"], (worker,)).fetchall())
+            Call(lambda c: c.execute(_SQL["bury_worker"], values).fetchall())
         )
 
     async def _read(self, read: Callable[[apsw.Connection], T]) -> T:

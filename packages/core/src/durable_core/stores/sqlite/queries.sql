@@ -20,13 +20,18 @@ SELECT j.value ->> 0, substr(?2, 1 + (j.value ->> 1), j.value ->> 2) FROM json_e
 -- name: advance_runs
 -- Move runs on, each only if fence and number are as the writer believes; returns those moved.
 -- Columns: 0 run, 1 expected fence, 2 fence, 3 claim, 4 owner, 5 number or null, 6 status, 7 closed, 8 stall,
--- 9 inbox rows consumed, 10 release. A claim also needs the run to have no living owner; the end of a run needs an inbox
+-- 9 inbox rows consumed, 10 release. A claim also needs the run to have no other living owner, and counts as a
+-- takeover if the owner died; the end of a run needs an inbox
 -- that holds nothing but what this append consumes.
 UPDATE run
 SET fence = j.value ->> 2,
     owner = CASE WHEN j.value ->> 6 = 'running' AND NOT j.value ->> 10 THEN j.value ->> 4 END,
     next_number = run.next_number + (j.value ->> 5 IS NOT NULL),
-    takeovers = CASE WHEN j.value ->> 5 IS NULL AND j.value ->> 8 IS NULL THEN run.takeovers + (j.value ->> 3) ELSE 0 END,
+    takeovers = CASE
+        WHEN j.value ->> 5 IS NOT NULL OR j.value ->> 8 IS NOT NULL THEN 0
+        ELSE run.takeovers + (
+            j.value ->> 3 AND EXISTS (SELECT 1 FROM worker AS w WHERE w.id = run.owner AND NOT w.alive AND NOT w.released))
+        END,
     status = j.value ->> 6,
     closed = j.value ->> 7,
     stall = j.value ->> 8
@@ -37,7 +42,8 @@ WHERE run.id = j.value ->> 0
   AND (j.value ->> 5 IS NULL OR run.next_number = j.value ->> 5)
   AND (
     CASE j.value ->> 3
-        WHEN 1 THEN run.owner IS NULL OR NOT EXISTS (SELECT 1 FROM worker AS w WHERE w.id = run.owner AND w.alive)
+        WHEN 1 THEN run.owner IS NULL OR run.owner = j.value ->> 4
+            OR NOT EXISTS (SELECT 1 FROM worker AS w WHERE w.id = run.owner AND w.alive)
         ELSE run.owner = j.value ->> 4
     END)
   AND (j.value ->> 6 = 'running' OR (SELECT count(*) FROM inbox AS i WHERE i.run = run.id) = j.value ->> 9)
@@ -88,8 +94,8 @@ ON CONFLICT DO NOTHING;
 INSERT INTO worker (identity, lock_file, started) VALUES (?1, ?2, ?3) RETURNING id;
 
 -- name: bury_worker
--- Mark a worker as dead; returns its id if it was alive until now.
-UPDATE worker SET alive = 0 WHERE id = ?1 AND alive RETURNING id;
+-- Mark a worker as dead, or as shut down (?2); returns its id if it was alive until now.
+UPDATE worker SET alive = 0, released = ?2 WHERE id = ?1 AND alive RETURNING id;
 
 -- name: worker
 -- One worker.
@@ -108,10 +114,10 @@ SELECT {run} FROM run WHERE namespace = ?1 AND workflow_id = ?2 ORDER BY status 
 SELECT {run} FROM run WHERE namespace = ?1 AND id = ?2;
 
 -- name: runs_claimable
--- Open runs of a queue that any worker may continue and that no living worker owns, oldest first.
+-- Open runs of a queue that any worker may continue and that no living worker but ?4 owns, oldest first.
 SELECT {run} FROM run
 WHERE namespace = ?1 AND task_queue = ?2 AND status = 'running' AND bound = 0
-  AND (owner IS NULL OR NOT EXISTS (SELECT 1 FROM worker AS w WHERE w.id = run.owner AND w.alive))
+  AND (owner IS NULL OR owner = ?4 OR NOT EXISTS (SELECT 1 FROM worker AS w WHERE w.id = run.owner AND w.alive))
 ORDER BY started, id LIMIT ?3;
 
 -- name: runs_newest

@@ -5,13 +5,15 @@
 -- work without an outcome, and events that no activation has taken. Rows of `activation`, `start`
 -- and `item` are never changed.
 
--- Who owns runs. A worker is alive while it holds the lock on its own file beside the database.
+-- Who owns runs. A worker is alive while it holds the lock on its own file beside the database; one
+-- that was shut down in order has `released` its runs, any other died with them.
 CREATE TABLE worker (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     identity TEXT NOT NULL,
     lock_file TEXT NOT NULL,
     started REAL NOT NULL,
-    alive INTEGER NOT NULL DEFAULT 1
+    alive INTEGER NOT NULL DEFAULT 1,
+    released INTEGER NOT NULL DEFAULT 0
 );
 
 -- One row per run. `fence` grows with every change of owner; an append names the fence it was made under.
