@@ -1,0 +1,58 @@
+"""User code that must type-check, with the types that its authors rely on."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import assert_type
+
+import durable_core
+from durable_core import Client, RetryPolicy, Worker, activity, workflow
+from durable_core.client import WorkflowExecution, WorkflowHandle
+
+
+@dataclass
+class Receipt:
+    order_id: str
+    cents: int
+
+
+@activity.defn
+async def charge(order_id: str, cents: int) -> Receipt:
+    activity.logger.info("key %s", activity.info().idempotency_key)
+    return Receipt(order_id, cents)
+
+
+@activity.defn(name="render", start_to_close_timeout=timedelta(seconds=5))
+def render(receipt: Receipt) -> str:
+    return receipt.order_id
+
+
+@workflow.defn
+class Order:
+    @workflow.run
+    async def run(self, order_id: str) -> str:
+        receipt = await workflow.execute_activity(charge, args=[order_id, 4200])
+        assert_type(receipt, Receipt)
+        text = await workflow.execute_activity(
+            render, receipt, retry_policy=RetryPolicy(maximum_attempts=3)
+        )
+        assert_type(text, str)
+        handle = workflow.start_activity(charge, args=[order_id, 1])
+        assert_type(await handle, Receipt)
+        await workflow.sleep(timedelta(hours=1))
+        await asyncio.sleep(1)
+        return text
+
+
+async def main() -> None:
+    assert_type(await durable_core.execute_workflow(Order.run, "42", id="order-42"), str)
+    async with await Client.connect("sqlite:///orders.db") as client:
+        async with Worker(client, task_queue="q", workflows=[Order], activities=[charge, render]):
+            handle = await client.start_workflow(Order.run, "43", id="order-43", task_queue="q")
+            assert_type(handle, WorkflowHandle[str])
+            assert_type(await handle.result(), str)
+
+        async for run in client.list_workflows(limit=10):
+            assert_type(run, WorkflowExecution)
