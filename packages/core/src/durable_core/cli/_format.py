@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from durable_core import _clock
+from durable_core.history import Start
 
 __all__ = [
     "ago",
@@ -21,6 +22,7 @@ __all__ = [
     "iso",
     "offset",
     "one_line",
+    "python_of",
     "readable",
 ]
 
@@ -112,6 +114,12 @@ def clock(seconds: float, *, now: float, zone: bool = False) -> str:
 
 def _local(seconds: float) -> datetime:
     return _clock.from_timestamp(seconds).astimezone()
+
+
+def python_of(start: Start) -> str:
+    """Return the Python that a run began on, such as ``CPython 3.11``."""
+    name, _, version = start.python.partition("-")
+    return f"{name.replace('cpython', 'CPython')} {version}".rstrip()
 
 
 def finite(value: Any) -> Any:

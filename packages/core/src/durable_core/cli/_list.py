@@ -66,7 +66,7 @@ def list_runs(
     """List runs, newest first."""
     found = asyncio.run(_find(url or outer_url, workflow_type, status, limit))
     if as_json:
-        from ._screen import print_json
+        from ._stdout import print_json
 
         print_json([_facts(run) for run in found.runs])
         return

@@ -14,7 +14,7 @@ from durable_core.client import Client, _url
 from durable_core.exceptions import StoreError, WorkflowNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 __all__ = ["connected", "not_found"]
 
@@ -22,7 +22,7 @@ _COMPARED = 10_000
 
 
 @asynccontextmanager
-async def connected(url: str | None) -> AsyncIterator[Client]:
+async def connected(url: str | None) -> AsyncGenerator[Client]:
     """Connect to a store that exists.
 
     Raises:
@@ -51,8 +51,7 @@ def _existing(url: str | None) -> Path:
 
     raise StoreError(
         f"there is no store at {path}: go to the folder in which the program ran, or name its "
-        "store "
-        f"by --url sqlite:///path or {_defaults.URL_VARIABLE}"
+        f"store by --url sqlite:///path or {_defaults.URL_VARIABLE}"
     )
 
 
@@ -70,8 +69,7 @@ async def not_found(
     if run_id is not None and await client.store.find(client.namespace, workflow_id) is not None:
         return WorkflowNotFoundError(
             f"the workflow id {workflow_id!r} has no run {run_id!r} in {client.store.location}: "
-            "leave "
-            "--run-id out for its newest, or see: durable list --json"
+            "leave --run-id out for its newest, or see: durable list --json"
         )
 
     known = [execution.id async for execution in client.list_workflows(limit=_COMPARED)]

@@ -149,6 +149,9 @@ def _canonical_hook(value: Any) -> Any:
 
 
 def _dec_hook(type_: Any, value: Any) -> Any:
+    if type_ is object:
+        return value
+
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None:
         model: Any = type_

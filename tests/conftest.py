@@ -1,0 +1,49 @@
+"""What every test gets: a folder of its own, no settings of the person who runs it, and `--long`."""
+
+from __future__ import annotations
+
+import os
+
+import hypothesis
+import pytest
+from support.processes import Processes
+
+# Deadlines measure the machine, not the code; a failure prints how to repeat it.
+hypothesis.settings.register_profile("here", deadline=None, database=None, print_blob=True)
+hypothesis.settings.load_profile("here")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="run the long crash suite")
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(tmp_path, monkeypatch):
+    """Keep the test off the default store, and off settings that it did not make."""
+    for name in [name for name in os.environ if name.startswith("DURABLE_")]:
+        monkeypatch.delenv(name)
+
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def long(request):
+    return request.config.getoption("--long")
+
+
+@pytest.fixture
+def store_path(tmp_path):
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def store_url(store_path):
+    """The URL of a database file that does not exist yet."""
+    return f"sqlite:///{store_path}"
+
+
+@pytest.fixture
+def processes(tmp_path):
+    """Starts processes that end with the test at the latest."""
+    with Processes(tmp_path) as started:
+        yield started

@@ -1,0 +1,1 @@
+"""Helpers that tests and the processes that they start have in common."""
