@@ -59,7 +59,9 @@ def test_a_run_killed_at_a_fault_point_ends_as_if_undisturbed(point, processes, 
 
 
 @pytest.mark.parametrize("point", [p for p in _faults.POINTS if p.startswith("run.claim")])
-def test_a_run_whose_taker_is_killed_at_the_claim_goes_on(point, processes, store_url, surroundings):
+def test_a_run_whose_taker_is_killed_at_the_claim_goes_on(
+    point, processes, store_url, surroundings
+):
     trial = Trial(store_url, Ledger(surroundings["LEDGER"]), crash_app.WORKFLOW_ID)
     assert processes.run(APP, fault="activity.body.after:2", **surroundings).killed
     trial.killed()
@@ -73,7 +75,9 @@ def test_a_run_whose_taker_is_killed_at_the_claim_goes_on(point, processes, stor
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("point", _faults.POINTS)
-def test_another_worker_takes_over_from_one_that_was_killed(point, processes, store_url, surroundings):
+def test_another_worker_takes_over_from_one_that_was_killed(
+    point, processes, store_url, surroundings
+):
     import asyncio
 
     async def drive() -> None:

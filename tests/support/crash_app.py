@@ -15,6 +15,7 @@ from datetime import timedelta
 
 import durable_core
 from durable_core import Client, RetryPolicy, Worker, activity, workflow
+
 from support import ledger
 
 IMPORTED = time.time()

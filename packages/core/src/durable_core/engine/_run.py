@@ -396,7 +396,8 @@ class Run:
                 continue
 
             self._timer_occurrences += 1
-            delay = handle.when() - self.time
+            # To the microsecond: a sum with the seconds since the epoch is not exact beyond that.
+            delay = round(handle.when() - self.time, 6)
             if self._expected is None:
                 seq = self._next_seq
                 self._now.commands.append(
