@@ -37,7 +37,9 @@ class Ended:
 class Process:
     """One running process, in a session of its own."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], log: Path, folder: Path) -> None:
+    def __init__(
+        self, command: list[str], environment: dict[str, str], log: Path, folder: Path
+    ) -> None:
         self.log = log
         self._started = time.monotonic()
         with log.open("wb") as output:
@@ -100,7 +102,9 @@ class Processes:
         for process in self._started:
             process.kill()
 
-    def start(self, script: Path | str, *arguments: object, fault: str = "", **environment: object) -> Process:
+    def start(
+        self, script: Path | str, *arguments: object, fault: str = "", **environment: object
+    ) -> Process:
         """Start a fresh interpreter on a script, or on the code if it is a string.
 
         Args:
