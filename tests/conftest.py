@@ -1,4 +1,4 @@
-"""What every test gets: a folder of its own, no settings of the person who runs it, and `--long`."""
+"""What every test gets: its own folder, no settings of the person who runs it, and `--long`."""
 
 from __future__ import annotations
 

@@ -10,7 +10,9 @@ import email.utils
 import time
 from typing import Any
 
+import agents.exceptions
 import openai
+from agents.exceptions import AgentsException
 from durable_core.adapter import ExceptionCodec, RetryDecision, register_exception
 
 __all__ = ["decide", "register"]
@@ -35,26 +37,62 @@ def decide(error: BaseException) -> RetryDecision:
 
 
 def register() -> None:
-    """Let errors of the openai client come back from the record as themselves."""
+    """Let errors of the openai client and of the SDK come back from the record as themselves."""
+    register_exception(ExceptionCodec(AgentsException, _agents_state, _agents_error))
     register_exception(ExceptionCodec(openai.APIStatusError, _status_state, _status_error))
     register_exception(
         ExceptionCodec(openai.APIConnectionError, _connection_state, _connection_error)
     )
 
 
+def _agents_state(error: AgentsException) -> dict[str, Any]:
+    # A class of a user's own comes back as the SDK's class that it extends.
+    cls = next(c for c in type(error).__mro__ if c.__module__ == AgentsException.__module__)
+    attributes = {k: v for k, v in vars(error).items() if isinstance(v, (bool, int, float, str))}
+    return {"class": cls.__name__, "message": str(error), "attributes": attributes}
+
+
+def _agents_error(state: dict[str, Any]) -> BaseException:
+    cls = getattr(agents.exceptions, state["class"], AgentsException)
+    error: AgentsException = cls.__new__(cls)
+    # Not the class's own `__init__`, which wants live objects such as a guardrail.
+    AgentsException.__init__(error, state["message"])
+    vars(error).update(state["attributes"])
+    return error
+
+
 def _retry_after(headers: Any) -> float | None:
     """Return the seconds that the server asked to wait, if it did so within reason."""
-    seconds: float | None = None
+    seconds = _asked(headers)
+    return seconds if seconds is not None and 0 <= seconds <= _LONGEST_RETRY_AFTER else None
+
+
+def _asked(headers: Any) -> float | None:
     try:
         if headers.get("retry-after-ms") is not None:
-            seconds = float(headers["retry-after-ms"]) / 1000
-        elif headers.get("retry-after") is not None:
-            seconds = float(headers["retry-after"])
+            return float(headers["retry-after-ms"]) / 1000
+
+        if headers.get("retry-after") is not None:
+            return float(headers["retry-after"])
     except ValueError:
         parsed = email.utils.parsedate_tz(headers.get("retry-after", ""))
-        seconds = None if parsed is None else email.utils.mktime_tz(parsed) - time.time()
+        return None if parsed is None else email.utils.mktime_tz(parsed) - time.time()
 
-    return seconds if seconds is not None and 0 <= seconds <= _LONGEST_RETRY_AFTER else None
+    return None
+
+
+def _kept_headers(headers: Any) -> dict[str, str]:
+    """Return the headers to record; others may hold cookies or name an account."""
+    kept = {name: headers[name] for name in _KEPT_HEADERS if name in headers}
+    try:
+        float(kept.get("retry-after", "0"))
+    except ValueError:
+        # A date: the delay until then would be another one on replay.
+        seconds = _asked({"retry-after": kept.pop("retry-after")})
+        if seconds is not None:
+            kept["retry-after"] = f"{max(0.0, seconds):.3f}"
+
+    return kept
 
 
 def _transport_errors() -> tuple[type[BaseException], ...]:
@@ -73,10 +111,7 @@ def _status_state(error: openai.APIStatusError) -> dict[str, Any]:
         "message": error.message,
         "body": error.body,
         "status": error.status_code,
-        # Only these: others may hold cookies or name an account.
-        "headers": {
-            name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers
-        },
+        "headers": _kept_headers(response.headers),
         "method": response.request.method,
         "url": str(response.request.url.copy_with(query=None)),
     }

@@ -1,24 +1,27 @@
-"""The two places at which the SDK is told about us.
+"""The three places at which the SDK is told about us.
 
-The SDK's loop, agents and objects stay untouched; two of its module-level names are replaced by
-functions that do what they did, and inside a durable run record it:
+The SDK's loop, agents and objects stay untouched; three of its module-level names are replaced by
+what does the same, and inside a durable run also on replay:
 
 - ``run_loop.get_model`` resolves the model of a turn: the resolved object is wrapped;
-- ``tool_execution._invoke_function_tool_with_metadata`` runs the body of a function tool.
+- ``tool_execution._invoke_function_tool_with_metadata`` runs the body of a function tool;
+- ``model_retry.random`` is where the jitter of the SDK's own retries comes from, and a delay is
+  part of the record.
 
-Both are private names of the SDK, so their presence and shape are checked when this package is
+All are private names of the SDK, so their presence and shape are checked when this package is
 imported, and a test runs on the lowest and the newest supported version.
 """
 
 from __future__ import annotations
 
 import inspect
+import random
 from importlib import metadata
 from typing import Any
 
 import agents.tool
 from agents import Agent, Model, RunConfig
-from agents.run_internal import run_loop, tool_execution
+from agents.run_internal import model_retry, run_loop, tool_execution
 from durable_core.adapter import current_engine
 from durable_core.exceptions import NotSupported
 
@@ -34,7 +37,7 @@ _MARK = "__durable__"
 
 
 def install() -> None:
-    """Install both hooks. May be called again.
+    """Install the hooks. May be called again.
 
     Raises:
         NotSupported: This version of the SDK has other insides.
@@ -48,6 +51,9 @@ def install() -> None:
         "_invoke_function_tool_with_metadata",
         ["function_tool", "context", "arguments"],
     )
+    if getattr(model_retry, "random", None) is not random:
+        raise _changed(model_retry, "random")
+
     resolve = run_loop.get_model
 
     def get_model(agent: Agent[Any], run_config: RunConfig) -> Model:
@@ -69,14 +75,30 @@ def install() -> None:
     result_type = agents.tool._FunctionToolInvocationResult  # noqa: SLF001
     original = getattr(tool_execution, _INVOKE)
     setattr(tool_execution, _INVOKE, durable_invoke(original, result_type))
+    model_retry.random = _Random()  # type: ignore[assignment]
     _errors.register()
+
+
+class _Random:
+    """The module ``random``, whose ``random()`` is equal on every replay inside a durable run."""
+
+    def random(self) -> float:
+        engine = current_engine()
+        return random.random() if engine is None else engine.random().random()  # noqa: S311
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(random, name)
 
 
 def _check(module: Any, name: str, parameters: list[str]) -> None:
     found = getattr(module, name, None)
     if found is None or list(inspect.signature(found).parameters) != parameters:
-        raise NotSupported(
-            f"openai-agents {metadata.version('openai-agents')} has changed inside "
-            f"({module.__name__}.{name}): upgrade durable-openai-agents, or install a version that "
-            "it was tested with"
-        )
+        raise _changed(module, name)
+
+
+def _changed(module: Any, name: str) -> NotSupported:
+    return NotSupported(
+        f"openai-agents {metadata.version('openai-agents')} has changed inside "
+        f"({module.__name__}.{name}): upgrade durable-openai-agents, or install a version that it "
+        "was tested with"
+    )

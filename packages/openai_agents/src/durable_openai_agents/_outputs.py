@@ -12,6 +12,7 @@ import dataclasses
 import enum
 import logging
 import sys
+from functools import lru_cache
 from typing import Any
 
 import pydantic
@@ -19,44 +20,58 @@ import pydantic
 __all__ = ["dump", "load"]
 
 _log = logging.getLogger("durable_openai_agents")
-_warned: set[type] = set()
+_warned: set[str] = set()
+_PLAIN = (bool, int, float, str)
 _CLASS, _VALUE = "$class", "$value"
 
 
-def dump(value: Any) -> Any:
-    """Return an output in JSON's own types."""
-    if value is None or (
-        isinstance(value, (bool, int, float, str)) and not isinstance(value, enum.Enum)
-    ):
+class _NoFormError(Exception):
+    """A part of an output would not come back as it was; names its class."""
+
+
+def dump(value: Any, *, warn: bool = True) -> Any:
+    """Return an output in JSON's own types, as its text if it would not come back as it was."""
+    try:
+        return _dump(value)
+    except _NoFormError as error:
+        # All of it as text: a list that holds one odd object shows that as `repr`, not as `str`.
+        name = str(error)
+        if warn and name not in _warned:
+            _warned.add(name)
+            _log.warning(
+                "a tool returned a %s, which is recorded as its text: return text, JSON types, a "
+                "dataclass or a pydantic model to have it back as it was",
+                name,
+            )
+
+        return str(value)
+
+
+def _dump(value: Any) -> Any:
+    cls = type(value)
+    if value is None or cls in _PLAIN:
         return value
 
-    if isinstance(value, dict) and all(isinstance(k, str) for k in value) and _CLASS not in value:
-        return {k: dump(v) for k, v in value.items()}
+    if cls is dict and all(type(k) is str for k in value) and _CLASS not in value:
+        return {k: _dump(v) for k, v in value.items()}
 
-    if isinstance(value, list):
-        return [dump(v) for v in value]
+    if cls is list:
+        return [_dump(v) for v in value]
 
-    if isinstance(value, tuple) and type(value) is tuple:
-        return {_CLASS: "tuple", _VALUE: [dump(v) for v in value]}
+    if cls is tuple:
+        return {_CLASS: "tuple", _VALUE: [_dump(v) for v in value]}
 
-    if _loadable(type(value)):
+    if _loadable(cls):
         try:
-            return {
-                _CLASS: _name(type(value)),
-                _VALUE: _adapter(type(value)).dump_python(value, mode="json"),
-            }
-        except pydantic.errors.PydanticSchemaGenerationError:
-            pass
+            record = _adapter(cls).dump_python(
+                value, mode="json", by_alias=False, round_trip=True, warnings="none"
+            )
+            if str(_validated(cls, record)) == str(value):
+                return {_CLASS: _name(cls), _VALUE: record}
+        except Exception as error:  # serializers and validators are user code
+            raise _NoFormError(_name(cls)) from error
 
-    if type(value) not in _warned:
-        _warned.add(type(value))
-        _log.warning(
-            "a tool returned a %s, which is recorded as its text: return text, JSON types, a "
-            "dataclass or a pydantic model to have it back as it was",
-            _name(type(value)),
-        )
-
-    return str(value)
+    raise _NoFormError(_name(cls))
 
 
 def load(record: Any) -> Any:
@@ -69,13 +84,14 @@ def load(record: Any) -> Any:
             return tuple(load(v) for v in record[_VALUE])
 
         cls = _find(record[_CLASS])
-        return _adapter(cls).validate_python(record[_VALUE]) if cls is not None else record[_VALUE]
+        return record[_VALUE] if cls is None else _validated(cls, record[_VALUE])
 
     return [load(v) for v in record] if isinstance(record, list) else record
 
 
 def _loadable(cls: type) -> bool:
-    return _find(_name(cls)) is cls
+    # Pydantic puts a `Page[int]` into its module only once it was asked for.
+    return "[" not in cls.__qualname__ and _find(_name(cls)) is cls
 
 
 def _find(name: str) -> type | None:
@@ -91,6 +107,11 @@ def _find(name: str) -> type | None:
     return None
 
 
+def _validated(cls: type, record: Any) -> Any:
+    return _adapter(cls).validate_python(record, by_alias=False, by_name=True)
+
+
+@lru_cache(maxsize=256)
 def _adapter(cls: type) -> pydantic.TypeAdapter[Any]:
     return pydantic.TypeAdapter(cls)
 

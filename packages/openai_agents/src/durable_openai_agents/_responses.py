@@ -12,10 +12,10 @@ from typing import Any
 
 from agents import ModelResponse
 from agents.items import TResponseOutputItem
-from agents.usage import Usage
+from agents.usage import Usage, deserialize_usage
 from openai import BaseModel
 from openai._models import construct_type
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 __all__ = ["dump", "load"]
 
@@ -42,7 +42,12 @@ def load(record: dict[str, Any]) -> ModelResponse:
     values["output"] = [
         construct_type(type_=TResponseOutputItem, value=item) for item in values["output"]
     ]
-    values["usage"] = _usage().validate_python(values["usage"])
+    try:
+        values["usage"] = _usage().validate_python(values["usage"])
+    except ValidationError:
+        # Incomplete, as some providers leave it.
+        values["usage"] = deserialize_usage(values["usage"])
+
     return ModelResponse(**values)
 
 

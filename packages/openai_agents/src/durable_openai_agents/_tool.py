@@ -6,6 +6,7 @@ the workflow. A tool that runs an agent is no unit: the nested run is, call by c
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from agents.tool_context import ToolContext
 from durable_core import activity
 from durable_core.adapter import CallOptions, Unit, UnitOptions, current_engine
 from durable_core.common import RetryPolicy
+from durable_core.exceptions import CancelledError
 
 from . import _outputs
 from ._scope import current_scope, entered
@@ -38,7 +40,16 @@ async def call_tool(name: str, call_id: str, arguments: str) -> dict[str, Any]:
     invoke: Invoke = activity.resource("invoke")
     tool: FunctionTool = activity.resource("tool")
     context: ToolContext[Any] = activity.resource("context")
-    result = await invoke(function_tool=tool, context=context, arguments=arguments)
+    try:
+        result = await invoke(function_tool=tool, context=context, arguments=arguments)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+
+        # Cancelled by itself, which the SDK treats as a failure of the tool.
+        raise CancelledError(str(error)) from error
+
     return {
         "output": _outputs.dump(result.output),
         "generated_error": result.is_sdk_generated_error,
@@ -69,18 +80,21 @@ def durable_invoke(original: Invoke, result_type: Callable[..., Any]) -> Invoke:
                 )
 
         name = function_tool.name
-        record = await engine.schedule(
-            Unit(
-                name=TOOL_CALL,
-                body=call_tool,
-                args=(name, call_id, arguments),
-                key=f"{scope.path}{call_id}",
-                result_type=dict[str, Any],
-                resources={"invoke": original, "tool": function_tool, "context": context},
-                options=scope.options.tools.get(name, CallOptions()).apply(_OPTIONS),
-                summary=f"{name}({_short(arguments)})",
-            )
+        unit = Unit(
+            name=TOOL_CALL,
+            body=call_tool,
+            args=(name, call_id, arguments),
+            key=f"{scope.path}{call_id}",
+            result_type=dict[str, Any],
+            resources={"invoke": original, "tool": function_tool, "context": context},
+            options=scope.options.tools.get(name, CallOptions()).apply(_OPTIONS),
+            summary=f"{name}({_short(arguments)})",
         )
+        try:
+            record = await engine.schedule(unit)
+        except CancelledError as error:
+            raise asyncio.CancelledError(str(error)) from error
+
         return result_type(_outputs.load(record["output"]), record["generated_error"])
 
     return invoke

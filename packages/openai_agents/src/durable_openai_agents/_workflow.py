@@ -90,4 +90,4 @@ def _readable(output: Any) -> Any:
     """Return a final output as something that has a JSON form."""
     from ._outputs import dump
 
-    return dump(output)
+    return dump(output, warn=False)
