@@ -24,6 +24,8 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ._codecs import ExceptionCodec as ExceptionCodec
+from ._codecs import register_exception as register_exception
 from .common import RetryPolicy
 
 if TYPE_CHECKING:
@@ -244,29 +246,6 @@ class RunOptions:
 
     model: CallOptions = field(default_factory=CallOptions)
     tools: Mapping[str, CallOptions] = field(default_factory=dict[str, CallOptions])
-
-
-@dataclass(frozen=True, slots=True)
-class ExceptionCodec:
-    """How exceptions of one class and its subclasses are recorded and rebuilt.
-
-    Attributes:
-        cls: The class.
-        to_state: Returns what rebuilds an exception; must be encodable.
-        from_state: Rebuilds it.
-    """
-
-    cls: type[BaseException]
-    to_state: Callable[[Any], Any]
-    from_state: Callable[[Any], BaseException]
-
-
-exception_codecs: dict[type[BaseException], ExceptionCodec] = {}
-
-
-def register_exception(codec: ExceptionCodec) -> None:
-    """Let exceptions of a class come back from the record as they were raised, in every run."""
-    exception_codecs[codec.cls] = codec
 
 
 def current_engine() -> Engine | None:

@@ -30,10 +30,10 @@ from .workflow import _defn as workflow_defn
 
 __all__ = ["Finished", "close", "execute_workflow", "run"]
 
-R = TypeVar("R")
+_R = TypeVar("_R")
 
 _log = logging.getLogger("durable_core.embedded")
-TASK_QUEUE = "embedded"
+_TASK_QUEUE = "embedded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +82,13 @@ _loops: weakref.WeakKeyDictionary[
 
 
 async def execute_workflow(
-    workflow: Callable[..., Awaitable[R]] | type,
+    workflow: Callable[..., Awaitable[_R]] | type,
     arg: Any = UNSET,
     *,
     args: Sequence[Any] = (),
     id: str,
     url: str | None = None,
-) -> R:
+) -> _R:
     """Run a workflow in this process to its end, over crashes of it.
 
     Called again with the same id and input, it continues a run that was interrupted, joins one that
@@ -119,7 +119,7 @@ async def execute_workflow(
 
     type_ = signature_types(workflow_defn.definition_of(workflow).run_fn)[1]
     return cast(
-        "R", _json.decode(finished.result, type_, what=f"the recorded result of run {id!r}")
+        "_R", _json.decode(finished.result, type_, what=f"the recorded result of run {id!r}")
     )
 
 
@@ -161,7 +161,7 @@ async def run(
         args,
         namespace=embedded.client.namespace,
         workflow_id=workflow_id,
-        task_queue=TASK_QUEUE,
+        task_queue=_TASK_QUEUE,
         client=embedded.client.identity,
         bound=True,
     )
@@ -288,7 +288,7 @@ async def _embedded(url: str | None) -> _Embedded:
 
 async def _open(path: str) -> _Embedded:
     client = await Client.connect(f"sqlite:///{path}")
-    worker = Worker(client, task_queue=TASK_QUEUE, activities=None)
+    worker = Worker(client, task_queue=_TASK_QUEUE, activities=None)
     await worker.start()
     keeper = _keep(client, worker)
     hooks = sys.get_asyncgen_hooks()

@@ -12,7 +12,8 @@ continues. Run it after it has finished: it returns the recorded result without 
 
 from __future__ import annotations
 
-from durable_core.adapter import CallOptions, RunOptions
+from durable_core.adapter import CallOptions as CallOptions
+from durable_core.adapter import RunOptions as RunOptions
 
 from . import testing
 from ._runner import DurableRunner

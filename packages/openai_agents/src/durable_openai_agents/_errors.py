@@ -15,7 +15,7 @@ import openai
 from agents.exceptions import AgentsException
 from durable_core.adapter import ExceptionCodec, RetryDecision, register_exception
 
-__all__ = ["decide", "register"]
+__all__ = ["decide", "hide_headers", "register"]
 
 _RETRYABLE = frozenset({408, 409, 429})
 _LONGEST_RETRY_AFTER = 600.0
@@ -34,6 +34,22 @@ def decide(error: BaseException) -> RetryDecision:
         return RetryDecision(retry=retry, after=_retry_after(headers) if retry else None)
 
     return RetryDecision(retry=isinstance(error, (openai.APIConnectionError, *_transport_errors())))
+
+
+def hide_headers(error: BaseException) -> None:
+    """Cut off causes that quote a request header, such as a key with a line end in it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if type(seen).__name__ == "LocalProtocolError":
+            error.__context__ = None
+            error.__cause__ = ValueError(
+                "the HTTP library refuses to send a header (not shown, it may be a credential): "
+                "check the API key and the headers of the client for line ends and other odd "
+                "characters"
+            )
+            return
+
+        seen = seen.__cause__ or seen.__context__
 
 
 def register() -> None:
@@ -81,6 +97,11 @@ def _asked(headers: Any) -> float | None:
     return None
 
 
+def _shown(url: Any) -> str:
+    """Return an address without what may be a credential."""
+    return str(url.copy_with(query=None, userinfo=b""))
+
+
 def _kept_headers(headers: Any) -> dict[str, str]:
     """Return the headers to record; others may hold cookies or name an account."""
     kept = {name: headers[name] for name in _KEPT_HEADERS if name in headers}
@@ -113,7 +134,7 @@ def _status_state(error: openai.APIStatusError) -> dict[str, Any]:
         "status": error.status_code,
         "headers": _kept_headers(response.headers),
         "method": response.request.method,
-        "url": str(response.request.url.copy_with(query=None)),
+        "url": _shown(response.request.url),
     }
 
 
@@ -135,7 +156,7 @@ def _connection_state(error: openai.APIConnectionError) -> dict[str, Any]:
         "timeout": isinstance(error, openai.APITimeoutError),
         "message": error.message,
         "method": error.request.method,
-        "url": str(error.request.url.copy_with(query=None)),
+        "url": _shown(error.request.url),
     }
 
 

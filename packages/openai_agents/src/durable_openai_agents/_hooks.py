@@ -75,7 +75,7 @@ def install() -> None:
     result_type = agents.tool._FunctionToolInvocationResult  # noqa: SLF001
     original = getattr(tool_execution, _INVOKE)
     setattr(tool_execution, _INVOKE, durable_invoke(original, result_type))
-    model_retry.random = _Random()  # type: ignore[assignment]
+    setattr(model_retry, "random", _Random())  # noqa: B010  # not a name that it exports
     _errors.register()
 
 

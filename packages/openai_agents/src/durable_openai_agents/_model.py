@@ -64,8 +64,14 @@ class _Request:
 async def call_model() -> dict[str, Any]:
     """Make the call; the body of the unit."""
     request: _Request = activity.resource("request")
-    with _retry_runtime.provider_managed_retries_disabled(True):
-        return _responses.dump(await request.model.get_response(*request.args, **request.kwargs))
+    try:
+        with _retry_runtime.provider_managed_retries_disabled(True):
+            response = await request.model.get_response(*request.args, **request.kwargs)
+    except Exception as error:
+        _errors.hide_headers(error)
+        raise
+
+    return _responses.dump(response)
 
 
 class DurableModel(Model):

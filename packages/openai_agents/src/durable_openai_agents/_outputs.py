@@ -48,7 +48,7 @@ def dump(value: Any, *, warn: bool = True) -> Any:
 
 
 def _dump(value: Any) -> Any:
-    cls = type(value)
+    cls: type = type(value)
     if value is None or cls in _PLAIN:
         return value
 

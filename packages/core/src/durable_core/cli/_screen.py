@@ -40,7 +40,7 @@ _STYLES = {
 
 def status_style(status: str) -> str:
     """Return the style of a status, which its first word tells."""
-    return _STYLES.get(status.partition(" ")[0], "")
+    return _STYLES.get(status.replace(",", " ").partition(" ")[0], "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,9 @@ from durable_core.exceptions import StoreError, WorkflowNotFoundError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-__all__ = ["connected", "not_found"]
+    from durable_core.stores import RunRow
+
+__all__ = ["Statuses", "connected", "not_found"]
 
 _COMPARED = 10_000
 
@@ -53,6 +55,34 @@ def _existing(url: str | None) -> Path:
         f"there is no store at {path}: go to the folder in which the program ran, or name its "
         f"store by --url sqlite:///path or {_defaults.URL_VARIABLE}"
     )
+
+
+class Statuses:
+    """Tells what became of runs; asks for each owner once. Valid as long as its client is."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._living: dict[int, bool] = {}
+
+    async def of(self, row: RunRow) -> str:
+        """Return the status of a run; ``stalled`` and ``interrupted`` ones are open for the store.
+
+        An interrupted run has begun, and no living worker owns it.
+        """
+        if row.status != "running" or row.stall is not None:
+            return "stalled" if row.status == "running" else row.status
+
+        begun = row.bound or row.fence > 0
+        return "interrupted" if begun and not await self._owned(row) else "running"
+
+    async def _owned(self, row: RunRow) -> bool:
+        if row.owner is None:
+            return False
+
+        if row.owner not in self._living:
+            self._living[row.owner] = await self._client.store.owner_alive(row)
+
+        return self._living[row.owner]
 
 
 async def not_found(

@@ -10,7 +10,7 @@ from durable_core.payloads._items import MARK
 from . import _format
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from durable_core.client import Client
 
@@ -38,7 +38,7 @@ async def read_items(client: Client, lineage: str, texts: Iterable[Any]) -> dict
     return found
 
 
-def with_new_items(text: Any, items: dict[str, Any]) -> Any:
+def with_new_items(text: Any, items: Mapping[str, Any]) -> Any:
     """Return a text with each list's latest items in place, and how many came before them."""
     if isinstance(text, list):
         return [with_new_items(part, items) for part in text]

@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 from durable_core import exceptions as ex
-from durable_core.adapter import exception_codecs
+from durable_core._codecs import exception_codecs
 from durable_core.history import Failure
 
 from . import _json
