@@ -140,7 +140,7 @@ def test_show_of_a_completed_run_has_its_timeline_and_result(runs):
     assert facts["status"] == "completed"
     assert facts["input"] == '"Ann"'
     assert re.search(r'^0\.\d+s  greet +"Ann" +\d+ms  completed$', page, re.MULTILINE)
-    assert re.search(r"^0\.\d+s  timer +0\.01 s +\d+ms  fired$", page, re.MULTILINE)
+    assert re.search(r"^0\.\d+s  timer of 0\.01 s +\d+ms  fired$", page, re.MULTILINE)
     assert "result    hello Ann" in page
 
 
