@@ -38,7 +38,7 @@ class Registry:
     """Knows which exception classes may be rebuilt, and how."""
 
     def __init__(self) -> None:
-        self._modules: set[str] = set()
+        self._modules = {ex.__name__}
 
     def allow_module(self, module: str) -> None:
         """Let exceptions that are defined in this module be rebuilt from their arguments."""
@@ -169,8 +169,9 @@ def failure_from(error: BaseException) -> Failure:
     match error:
         case ex.ApplicationError():
             delay = error.next_retry_delay
+            own_name = "" if type(error) is ex.ApplicationError else qualified_name(type(error))
             return Failure(
-                type=error.type or "",
+                type=error.type or own_name,
                 kind="application",
                 non_retryable=error.non_retryable,
                 details=_details(error.details),

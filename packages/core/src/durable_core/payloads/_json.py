@@ -11,8 +11,8 @@ import json
 import math
 import sys
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, cast
+from functools import lru_cache, partial
+from typing import Any
 
 import msgspec
 
@@ -136,7 +136,7 @@ def _enc_hook(value: Any) -> Any:
     if pydantic is not None:
         if isinstance(value, pydantic.BaseModel):
             # `round_trip` leaves out computed fields, which validation may refuse.
-            return value.model_dump(mode="json", by_alias=True, round_trip=True)
+            return value.model_dump(mode="json", by_alias=False, round_trip=True)
 
         if isinstance(value, type(pydantic.AnyUrl("http://x"))):
             return str(value)
@@ -157,16 +157,18 @@ def _dec_hook(type_: Any, value: Any) -> Any:
         model: Any = type_
         if isinstance(type_, type) and issubclass(type_, pydantic.BaseModel):
             try:
-                return model.model_validate(value)
+                return model.model_validate(value, **_BY_NAME)
             except pydantic.ValidationError:
                 # A strict model takes a date, a set, … as JSON has it only from JSON.
-                return model.model_validate_json(json.dumps(value))
+                return model.model_validate_json(json.dumps(value), **_BY_NAME)
 
-        return pydantic.TypeAdapter(type_).validate_python(value)
+        return pydantic.TypeAdapter(type_).validate_python(value, **_BY_NAME)
 
     raise TypeError(f"no way to build {_name(type_)} from JSON")
 
 
+# A model may have one alias for reading and another for writing; its names are always the same.
+_BY_NAME: dict[str, Any] = {"by_alias": False, "by_name": True}
 _encoder = msgspec.json.Encoder(enc_hook=_enc_hook)
 _canonical_encoder = msgspec.json.Encoder(enc_hook=_canonical_hook, order="deterministic")
 _any_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
@@ -183,7 +185,7 @@ def _decoder(type_: Any) -> Callable[[bytes], Any]:
         if adapter is None:
             raise
 
-        return cast("Callable[[bytes], Any]", adapter.validate_json)
+        return partial(adapter.validate_json, **_BY_NAME)
 
 
 def _convert(plain: Any, type_: Any) -> Any:
@@ -196,7 +198,7 @@ def _convert(plain: Any, type_: Any) -> Any:
         if adapter is None:
             raise
 
-        return adapter.validate_python(plain)
+        return adapter.validate_python(plain, **_BY_NAME)
 
 
 def _pydantic_adapter(type_: Any) -> Any:
@@ -272,8 +274,7 @@ def fields_of(value: Any) -> dict[str, Any]:
     if isinstance(value, msgspec.Struct):
         names = dict(zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True))
     elif hasattr(cls, "__pydantic_fields__"):
-        fields = cls.__pydantic_fields__.items()
-        names = {f.serialization_alias or f.alias or name: name for name, f in fields}
+        names = {name: name for name in cls.__pydantic_fields__}
     else:
         names = {name: name for name in getattr(cls, "__dataclass_fields__", ())}
 

@@ -1,0 +1,279 @@
+"""Drives one `engine.Run` by hand: no worker, no store, no clock.
+
+The driver plays the worker's part. It freezes each activation to bytes, as a commit would, decides
+which activity ends next and with what, and keeps the record, from which `replay` builds the run
+again, with the same or with changed code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from durable_core import workflow
+from durable_core.activity._defn import Definition, definition_of
+from durable_core.adapter import Unit
+from durable_core.engine import Pending, Run
+from durable_core.exceptions import NotRegisteredError
+from durable_core.history import (
+    Activation,
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    Attempt,
+    CompleteRun,
+    Event,
+    FailRun,
+    Packer,
+    Payload,
+    Start,
+    TimerFired,
+    activation_from,
+    resolve,
+)
+from durable_core.payloads import _digest, _json
+from durable_core.payloads._failures import Registry
+from durable_core.workflow._defn import definition_of as workflow_definition_of
+
+__all__ = ["Driver", "FakeHost", "new_start"]
+
+
+class FakeHost:
+    """Knows some activities by name and lets every body run."""
+
+    def __init__(self, activities: Iterable[Callable[..., Any]] = ()) -> None:
+        self.failures = Registry()
+        self._activities = {d.name: d for fn in activities if (d := definition_of(fn)) is not None}
+
+    def activity(self, name: str) -> Definition:
+        if name not in self._activities:
+            raise NotRegisteredError(f"no activity {name!r} here")
+
+        return self._activities[name]
+
+    def check_body(self, unit: Unit) -> None:
+        if unit.body is not None:
+            self.failures.allow_module(unit.body.__module__)
+
+
+def new_start(
+    workflow_type: str,
+    args: Sequence[Any] = (),
+    *,
+    run_id: str = "run-1",
+    seed: str = "5eed",
+    python: str = "",
+) -> Start:
+    """Return a start record in which nothing is left to chance."""
+    return Start(
+        namespace="default",
+        workflow_id="workflow-1",
+        run_id=run_id,
+        workflow_type=workflow_type,
+        task_queue="queue",
+        time=1_700_000_000.0,
+        args=Payload(data=_json.encode(tuple(args), what="the input")),
+        args_digest=_digest.digest(tuple(args), what="the input"),
+        seed=seed,
+        effect_scope=run_id,
+        lineage=run_id,
+        python=python,
+    )
+
+
+class Driver:
+    """One run, and the hand that moves it.
+
+    Attributes:
+        run: The run in memory.
+        record: Frozen bytes of each activation.
+        items: What the activations refer to, by address.
+    """
+
+    def __init__(
+        self,
+        target: type,
+        *args: Any,
+        activities: Iterable[Callable[..., Any]] = (),
+        start: Start | None = None,
+    ) -> None:
+        self.definition = workflow_definition_of(target)
+        self.start = start or new_start(self.definition.name, args)
+        self.host = FakeHost(activities)
+        self.run = Run(self.start, self.definition, self.host)
+        self.record: list[bytes] = []
+        self.items: dict[str, bytes] = {}
+        self.time = self.start.time
+
+    # Moving on
+
+    def activate(self, *events: Event, after: float = 1.0) -> Activation:
+        """Run the code on events, ``after`` seconds later, and record what it asks for."""
+        self.time = max(self.time + after, *(self._due(e) for e in events), 0.0)
+        activation = self.run.activate(self.time, events, fence=1)
+        packer = Packer(self.start.lineage, {**self.items, **self.run.new_items})
+        self.record.append(packer.pack(activation))
+        self.items = packer.items
+        return activation
+
+    def begin(self) -> Activation:
+        """Run the first activation."""
+        return self.activate(after=0.0)
+
+    def complete(
+        self, activity: str | int, result: Any = None, *, key: str | None = None
+    ) -> Activation:
+        """End an activity with a result, and run the code on it."""
+        return self.activate(self.completed(activity, result, key=key))
+
+    def fail(
+        self, activity: str | int, error: BaseException, *, key: str | None = None
+    ) -> Activation:
+        """End an activity with a failure, and run the code on it."""
+        return self.activate(self.failed(activity, error, key=key))
+
+    def fire(self) -> Activation:
+        """Let the timer that is due first fire, and run the code on it."""
+        seq = min(self.run.timers, key=lambda s: (self.run.timers[s].when(), s))
+        return self.activate(TimerFired(seq=seq), after=0.0)
+
+    def run_to_end(self, *, limit: int = 1000) -> Run:
+        """Execute every activity at once, in order, and let timers fire when nothing else is left."""
+        if not self.record:
+            self.begin()
+
+        for _ in range(limit):
+            if self.run.closed is not None:
+                return self.run
+
+            if self.run.pending:
+                self.activate(self.executed(self.run.pending[min(self.run.pending)]))
+            elif self.run.timers:
+                self.fire()
+            else:
+                raise AssertionError("the run waits for nothing")
+
+        raise AssertionError(f"the run is not at its end after {limit} activations")
+
+    # Events
+
+    def executed(self, pending: Pending) -> Event:
+        """Return the outcome of an activity whose body is run here and now."""
+        body = pending.unit.body or self.host.activity(pending.unit.name).fn
+        args = _json.decode(pending.args, list[Any], what="arguments")
+        try:
+            result = body(*args)
+            if hasattr(result, "send"):
+                result = _finish(result)
+        except Exception as error:
+            return self.failed(pending.seq, error)
+
+        return self.completed(pending.seq, result)
+
+    def completed(
+        self, activity: str | int, result: Any = None, *, key: str | None = None
+    ) -> Event:
+        return ActivityCompleted(
+            seq=self.seq(activity, key),
+            result=Payload(data=_json.encode(result, what="a result")),
+            attempts=(Attempt(number=1, outcome="completed"),),
+        )
+
+    def failed(self, activity: str | int, error: BaseException, *, key: str | None = None) -> Event:
+        failure = self.host.failures.record(error)
+        attempt = Attempt(number=1, outcome="failed", failure=failure)
+        return ActivityFailed(
+            seq=self.seq(activity, key), failure=failure, retry_state=4, attempts=(attempt,)
+        )
+
+    def cancelled(self, activity: str | int) -> Event:
+        return ActivityCancelled(seq=self.seq(activity))
+
+    def seq(self, activity: str | int, key: str | None = None) -> int:
+        """Return the number of the first pending activity of that name."""
+        if isinstance(activity, int):
+            return activity
+
+        found = [
+            p.seq
+            for p in self.run.pending.values()
+            if p.unit.name == activity and (key is None or p.unit.key == key)
+        ]
+        assert found, f"{activity!r} is not pending; these are: {self.pending}"
+        return min(found)
+
+    # Looking
+
+    @property
+    def pending(self) -> list[str]:
+        """Names of the activities without an outcome, in the order in which they were asked for."""
+        return [self.run.pending[seq].unit.name for seq in sorted(self.run.pending)]
+
+    @property
+    def activations(self) -> list[Activation]:
+        """The record, decoded."""
+        return [resolve(activation_from(data), self.items) for data in self.record]
+
+    @property
+    def result(self) -> Any:
+        """The result of the run, as JSON's own types."""
+        closed = self.run.closed
+        assert isinstance(closed, CompleteRun), f"the run did not complete: {closed}"
+        return _json.decode(closed.result.data, Any, what="the result")
+
+    @property
+    def failure(self) -> BaseException:
+        """What the run failed with."""
+        closed = self.run.closed
+        assert isinstance(closed, FailRun), f"the run did not fail: {closed}"
+        return self.host.failures.rebuild(closed.failure)
+
+    def _due(self, event: Event) -> float:
+        if isinstance(event, TimerFired) and event.seq in self.run.timers:
+            return self.run.timers[event.seq].when()
+
+        return 0.0
+
+    # Again
+
+    def replay(self, target: type | None = None, *, activations: int | None = None) -> Driver:
+        """Return a driver whose run was rebuilt from the record, by the same or by other code."""
+        again = Driver(target or self.definition.cls, start=self.start)
+        again.host = self.host
+        again.run = Run(self.start, again.definition, self.host)
+        again.items = dict(self.items)
+        for activation in self.activations[:activations]:
+            again.run.replay(activation)
+            again.time = activation.time
+
+        again.record = self.record[:activations]
+        return again
+
+    def relive(self) -> list[bytes]:
+        """Run the code on the recorded events as if for the first time; return the frozen bytes."""
+        run = Run(self.start, self.definition, self.host)
+        packer = Packer(self.start.lineage, dict(self.items))
+        return [packer.pack(run.activate(a.time, a.events, a.fence)) for a in self.activations]
+
+
+def _finish(coroutine: Any) -> Any:
+    """Return the result of a coroutine that never waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+
+    raise AssertionError("a body of a unit test must not wait")
+
+
+# Workflows of the tests are small: this makes one of a coroutine function.
+
+
+def flow(fn: Callable[..., Any], *, name: str = "Flow", **options: Any) -> type:
+    """Return a workflow class whose code is ``fn``."""
+
+    async def run(self: object, *args: Any) -> Any:
+        return await fn(*args)
+
+    cls = type("Flow", (), {"run": workflow.run(run), "__module__": fn.__module__})
+    return workflow.defn(name=name, **options)(cls)
