@@ -15,13 +15,15 @@ import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
+from urllib.parse import quote
 
 from . import _defaults, _ids, history
 from . import exceptions as ex
 from ._arguments import UNSET, arguments
+from .activity._defn import signature_types
 from .client import Client, _url
 from .engine import Run
-from .payloads import _json
+from .payloads import _digest, _json
 from .stores import RunRow
 from .worker import Worker
 from .worker._owned import LostRunError, OwnedRun
@@ -76,9 +78,8 @@ class _Embedded:
         return found
 
 
-_loops: weakref.WeakKeyDictionary[
-    asyncio.AbstractEventLoop, dict[str, asyncio.Future[_Embedded]]
-] = weakref.WeakKeyDictionary()
+# By loop and path. Not weak: what a loop left open when it was closed is closed by the next one.
+_loops: dict[asyncio.AbstractEventLoop, dict[str, asyncio.Task[_Embedded]]] = {}
 
 
 async def execute_workflow(
@@ -114,8 +115,6 @@ async def execute_workflow(
             f"run {id!r} failed: {type(cause).__name__}: {cause}. See: durable show {id}"
         )
         raise error from cause
-
-    from .activity._defn import signature_types
 
     type_ = signature_types(workflow_defn.definition_of(workflow).run_fn)[1]
     return cast(
@@ -199,14 +198,19 @@ async def _attach(
     worker, client = embedded.worker, embedded.client
     owned = worker.owned_as(start.namespace, start.workflow_id)
     if owned is not None:
-        _check_same(start, owned.run.start)
+        _check_same(worker, start, owned.run.start)
         return owned
 
     row = await client.store.find(start.namespace, start.workflow_id)
     if row is None:
         return worker.begin(start, context=context, resources=resources)
 
-    _check_same(start, history.start_from(await client.store.read_start(row.run_id)))
+    recorded = history.start_from(await client.store.read_start(row.run_id))
+    if recorded.args_digest != start.args_digest:
+        items = await client.store.read_items(row.lineage, history.references(recorded))
+        recorded = history.resolve(recorded, dict(items))
+
+    _check_same(worker, start, recorded)
     if row.status != "running":
         loaded = await client.store.load(row)
         replayed = await worker.replay(loaded, context=context, resources=resources)
@@ -225,7 +229,7 @@ async def _attach(
         return None
 
 
-def _check_same(start: history.Start, recorded: history.Start) -> None:
+def _check_same(worker: Worker, start: history.Start, recorded: history.Start) -> None:
     if start.workflow_type != recorded.workflow_type:
         raise ex.WorkflowAlreadyStartedError(
             f"the id {start.workflow_id!r} belongs to a run of {recorded.workflow_type!r}, not of "
@@ -234,10 +238,19 @@ def _check_same(start: history.Start, recorded: history.Start) -> None:
             run_id=recorded.run_id,
         )
 
+    path = None
     if start.args_digest != recorded.args_digest:
+        # As on replay, a field that was added with a default makes no other input.
+        types = signature_types(worker.registered.workflow(start.workflow_type).run_fn)[0][1:]
+        what = f"the input of workflow {start.workflow_type!r}"
+        args = _json.decode_args(start.args.data, types, what=what)
+        path = _digest.difference(recorded.args.data, args, types, what=what)
+
+    if path is not None:
         raise ex.WorkflowAlreadyStartedError(
-            f"the id {start.workflow_id!r} belongs to a run with other input: use one id per "
-            f"input, such as {start.workflow_id + '/2'!r}. See: durable show {start.workflow_id}",
+            f"the id {start.workflow_id!r} belongs to a run with other input (at {path}): use one "
+            f"id per input, such as {start.workflow_id + '/2'!r}. See: durable show "
+            f"{start.workflow_id}",
             workflow_id=start.workflow_id,
             run_id=recorded.run_id,
         )
@@ -271,25 +284,48 @@ async def close() -> None:
 async def _embedded(url: str | None) -> _Embedded:
     loop = asyncio.get_running_loop()
     path = str(_url.resolve(url))
+    _close_what_closed_loops_left()
     stores = _loops.setdefault(loop, {})
     opening = stores.get(path)
     if opening is None:
-        opening = stores[path] = loop.create_future()
-        try:
-            opening.set_result(await _open(path))
-        except BaseException as error:
-            del stores[path]
-            opening.set_exception(error)
-            opening.exception()
-            raise
+        # A task of its own, since others wait for it too when its first caller gives up.
+        opening = stores[path] = loop.create_task(_open(path), name="durable-open")
+        opening.add_done_callback(lambda done: _forget_if_failed(loop, path, done))
 
     return await asyncio.shield(opening)
 
 
+def _forget_if_failed(
+    loop: asyncio.AbstractEventLoop, path: str, done: asyncio.Task[_Embedded]
+) -> None:
+    if done.cancelled() or done.exception() is not None:
+        _forget(loop, path)
+
+
+def _forget(loop: asyncio.AbstractEventLoop, path: str) -> None:
+    stores = _loops.get(loop, {})
+    stores.pop(path, None)
+    if not stores:
+        _loops.pop(loop, None)
+
+
+def _close_what_closed_loops_left() -> None:
+    """Release the runs of loops that were closed without closing their generators."""
+    for loop in [loop for loop in _loops if loop.is_closed()]:
+        for opening in _loops.pop(loop).values():
+            if opening.done() and not opening.cancelled() and opening.exception() is None:
+                opening.result().client.store.close_now()
+
+
 async def _open(path: str) -> _Embedded:
-    client = await Client.connect(f"sqlite:///{path}")
+    client = await Client.connect(f"sqlite:///{quote(path)}")
     worker = Worker(client, task_queue=_TASK_QUEUE, activities=None)
-    await worker.start()
+    try:
+        await worker.start()
+    except BaseException:
+        await client.close()
+        raise
+
     keeper = _keep(client, worker)
     hooks = sys.get_asyncgen_hooks()
     if getattr(asyncio.get_running_loop(), "_asyncgens_shutdown_called", False):
@@ -314,6 +350,6 @@ async def _keep(client: Client, worker: Worker) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
-        _loops.get(asyncio.get_running_loop(), {}).pop(client.store.location, None)
+        _forget(asyncio.get_running_loop(), client.store.location)
         await worker.shutdown()
         await client.close()

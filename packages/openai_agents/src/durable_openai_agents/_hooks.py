@@ -1,15 +1,16 @@
-"""The three places at which the SDK is told about us.
+"""The four places at which the SDK is told about us.
 
-The SDK's loop, agents and objects stay untouched; three of its module-level names are replaced by
-what does the same, and inside a durable run also on replay:
+The SDK's loop, agents and objects stay untouched; four of its functions are replaced by what does
+the same, and inside a durable run also on replay:
 
 - ``run_loop.get_model`` resolves the model of a turn: the resolved object is wrapped;
 - ``tool_execution._invoke_function_tool_with_metadata`` runs the body of a function tool;
 - ``model_retry.random`` is where the jitter of the SDK's own retries comes from, and a delay is
-  part of the record.
+  part of the record;
+- ``Agent.get_all_tools`` is where tools whose bodies are not recorded yet are refused.
 
-All are private names of the SDK, so their presence and shape are checked when this package is
-imported, and a test runs on the lowest and the newest supported version.
+All but the last are private names of the SDK, so their presence and shape are checked when this
+package is imported, and a test runs on the lowest and the newest supported version.
 """
 
 from __future__ import annotations
@@ -20,20 +21,30 @@ from importlib import metadata
 from typing import Any
 
 import agents.tool
-from agents import Agent, Model, RunConfig
+from agents import (
+    Agent,
+    ApplyPatchTool,
+    ComputerTool,
+    CustomTool,
+    Model,
+    RunConfig,
+    RunContextWrapper,
+    Tool,
+)
 from agents.run_internal import model_retry, run_loop, tool_execution
 from durable_core.adapter import current_engine
 from durable_core.exceptions import NotSupported
 
 from . import _errors
 from ._model import DurableModel
-from ._scope import current_scope
+from ._scope import current_scope, refusal
 from ._tool import durable_invoke
 
 __all__ = ["install"]
 
 _INVOKE = "_invoke_function_tool_with_metadata"
 _MARK = "__durable__"
+_UNRECORDED = (ApplyPatchTool, ComputerTool, CustomTool)
 
 
 def install() -> None:
@@ -61,8 +72,12 @@ def install() -> None:
         if current_engine() is None:
             return model
 
+        scope = current_scope()
+        if scope.refused:
+            raise scope.refused[0]
+
         # One wrapper for one model and agent: the SDK tracks models by identity.
-        known = current_scope().models
+        known = scope.models
         key = (id(model), agent.name)
         if key not in known:
             known[key] = (model, DurableModel(model, agent.name))
@@ -70,6 +85,15 @@ def install() -> None:
         wrapped: Model = known[key][1]
         return wrapped
 
+    list_tools = Agent.get_all_tools
+
+    async def get_all_tools(self: Agent[Any], run_context: RunContextWrapper[Any]) -> list[Tool]:
+        if current_engine() is not None:
+            _refuse_unrecorded(self)
+
+        return await list_tools(self, run_context)
+
+    Agent.get_all_tools = get_all_tools  # type: ignore[method-assign, assignment]
     setattr(get_model, _MARK, True)
     run_loop.get_model = get_model
     result_type = agents.tool._FunctionToolInvocationResult  # noqa: SLF001
@@ -77,6 +101,27 @@ def install() -> None:
     setattr(tool_execution, _INVOKE, durable_invoke(original, result_type))
     setattr(model_retry, "random", _Random())  # noqa: B010  # not a name that it exports
     _errors.register()
+
+
+def _refuse_unrecorded(agent: Agent[Any]) -> None:
+    """Refuse what would run inside the workflow: again on every replay, or never to an end.
+
+    Raises:
+        NotSupported: The agent has such a tool.
+    """
+    found = [
+        type(tool).__name__
+        for tool in agent.tools
+        if isinstance(tool, _UNRECORDED) or getattr(tool, "executor", None) is not None
+    ]
+    if agent.mcp_servers:
+        found.append("mcp_servers")
+
+    if found:
+        raise refusal(
+            f"agent {agent.name!r} has {', '.join(found)}, which durable runs do not support yet: "
+            "wrap the call in a function_tool, or use a hosted tool or the SDK's Runner"
+        )
 
 
 class _Random:

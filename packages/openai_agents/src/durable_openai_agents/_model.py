@@ -16,10 +16,9 @@ from agents.models import _retry_runtime
 from durable_core import activity
 from durable_core.adapter import Items, Unit, UnitOptions, current_engine
 from durable_core.common import RetryPolicy
-from durable_core.exceptions import NotSupported
 
 from . import _errors, _responses
-from ._scope import current_scope
+from ._scope import current_scope, refusal
 
 __all__ = ["MODEL_CALL", "DurableModel"]
 
@@ -144,7 +143,7 @@ class DurableModel(Model):
         if current_engine() is None:
             return self._durable_model.stream_response(*args, **kwargs)
 
-        raise NotSupported("streaming is not supported inside a durable run yet: use Runner.run")
+        raise refusal("streaming is not supported inside a durable run yet: use Runner.run")
 
 
 _OWN = frozenset({"_durable_model", "_durable_agent", "get_response", "stream_response"})

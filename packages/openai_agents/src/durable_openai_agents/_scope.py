@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from durable_core.adapter import RunOptions
+from durable_core.exceptions import NotSupported
 
-__all__ = ["Scope", "current_scope", "entered"]
+__all__ = ["Scope", "current_scope", "entered", "refusal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class Scope:
         path: Call ids of the agent tools that lead here, each followed by a slash.
         options: Of the run.
         models: Wrapped models by identity, so that the SDK sees one object for one model.
+        refused: What durable runs cannot do and the run asked for. Kept, because inside an agent
+            tool the SDK tells the model of an exception instead of its caller.
     """
 
     path: str = ""
@@ -28,10 +31,11 @@ class Scope:
     models: dict[tuple[int, str], tuple[Any, Any]] = field(
         default_factory=dict[tuple[int, str], tuple[Any, Any]]
     )
+    refused: list[NotSupported] = field(default_factory=list[NotSupported])
 
     def below(self, call_id: str) -> Scope:
         """Return the scope of a run that a tool call starts."""
-        return Scope(path=f"{self.path}{call_id}/", options=self.options, models=self.models)
+        return replace(self, path=f"{self.path}{call_id}/")
 
 
 _current: contextvars.ContextVar[Scope | None] = contextvars.ContextVar(
@@ -57,3 +61,10 @@ def entered(scope: Scope) -> Generator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def refusal(message: str) -> NotSupported:
+    """Return an exception that the run ends with, whoever catches it on the way."""
+    error = NotSupported(message)
+    current_scope().refused.append(error)
+    return error

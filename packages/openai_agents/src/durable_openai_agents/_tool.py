@@ -7,15 +7,22 @@ the workflow. A tool that runs an agent is no unit: the nested run is, call by c
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from agents import FunctionTool
+from agents.exceptions import ToolTimeoutError
+from agents.tool import (
+    _consume_function_tool_default_failure,
+    maybe_invoke_function_tool_failure_error_function,
+    set_function_tool_failure_error_function,
+)
 from agents.tool_context import ToolContext
 from durable_core import activity
+from durable_core import exceptions as ex
 from durable_core.adapter import CallOptions, Unit, UnitOptions, current_engine
 from durable_core.common import RetryPolicy
-from durable_core.exceptions import CancelledError
 
 from . import _outputs
 from ._scope import current_scope, entered
@@ -48,7 +55,7 @@ async def call_tool(name: str, call_id: str, arguments: str) -> dict[str, Any]:
             raise
 
         # Cancelled by itself, which the SDK treats as a failure of the tool.
-        raise CancelledError(str(error)) from error
+        raise ex.CancelledError(str(error)) from error
 
     return {
         "output": _outputs.dump(result.output),
@@ -80,24 +87,57 @@ def durable_invoke(original: Invoke, result_type: Callable[..., Any]) -> Invoke:
                 )
 
         name = function_tool.name
+        call = scope.options.tools.get(name, CallOptions())
+        retried = call.retry_policy is not None
         unit = Unit(
             name=TOOL_CALL,
             body=call_tool,
             args=(name, call_id, arguments),
             key=f"{scope.path}{call_id}",
             result_type=dict[str, Any],
-            resources={"invoke": original, "tool": function_tool, "context": context},
-            options=scope.options.tools.get(name, CallOptions()).apply(_OPTIONS),
+            resources={
+                "invoke": original,
+                "tool": _raising(function_tool) if retried else function_tool,
+                "context": context,
+            },
+            options=call.apply(_OPTIONS),
             summary=f"{name}({_short(arguments)})",
         )
         try:
             record = await engine.schedule(unit)
-        except CancelledError as error:
+        except ex.CancelledError as error:
             raise asyncio.CancelledError(str(error)) from error
+        except Exception as error:
+            if not _for_the_model(error, retried=retried):
+                raise
+
+            output = await maybe_invoke_function_tool_failure_error_function(
+                function_tool=function_tool, context=context, error=error
+            )
+            if output is None:
+                raise
+
+            return result_type(output, _consume_function_tool_default_failure(context))
 
         return result_type(_outputs.load(record["output"]), record["generated_error"])
 
     return invoke
+
+
+def _for_the_model(error: Exception, *, retried: bool) -> bool:
+    """Return whether the failure of a unit is still to be told to the model, as the SDK does.
+
+    Without retries the body has done so itself, unless it was cut off.
+    """
+    if isinstance(error, (ToolTimeoutError, ex.CallError, ex.WorkflowBugError)):
+        return False
+
+    return retried or isinstance(error, ex.TimeoutError)
+
+
+def _raising(tool: FunctionTool) -> FunctionTool:
+    """Return a tool whose failures are raised, so that they can be tried again."""
+    return set_function_tool_failure_error_function(copy.copy(tool), None)
 
 
 def _short(text: str) -> str:

@@ -74,8 +74,15 @@ async def run_inside(
         NotSupported: The run asks for an approval.
         Exception: Whatever the SDK's runner raises.
     """
-    with entered(Scope(options=options)):
-        result = await AgentRunner().run(agent, input, **arguments)
+    scope = Scope(options=options)
+    with entered(scope):
+        try:
+            result = await AgentRunner().run(agent, input, **arguments)
+        except Exception:
+            if scope.refused:
+                raise scope.refused[0] from None
+
+            raise
 
     if result.interruptions:
         names = ", ".join(sorted({str(item.name) for item in result.interruptions}))

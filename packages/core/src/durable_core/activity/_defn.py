@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import types
 import typing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,7 +15,7 @@ from durable_core.common import RetryPolicy
 from durable_core.exceptions import DefinitionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Definition", "definition_of", "defn", "known", "signature_types"]
 
@@ -147,12 +149,21 @@ def signature_types(fn: Callable[..., Any]) -> tuple[tuple[Any, ...], Any]:
     try:
         hints = typing.get_type_hints(fn, include_extras=True)
     except Exception:  # noqa: BLE001  # user annotations may name what does not exist at run time
-        hints = {}
+        hints = dict(_resolvable(fn))
 
     parameters = inspect.signature(fn).parameters.values()
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    types = tuple(hints.get(p.name, Any) for p in parameters if p.kind in kinds)
-    return types, hints.get("return", Any)
+    positional = tuple(hints.get(p.name, Any) for p in parameters if p.kind in kinds)
+    return positional, hints.get("return", Any)
+
+
+def _resolvable(fn: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
+    """Yield those annotations that can be resolved: one that cannot must not spoil the others."""
+    names = getattr(inspect.unwrap(fn), "__globals__", {})
+    for name, annotation in getattr(fn, "__annotations__", {}).items():
+        alone = types.SimpleNamespace(__annotations__={name: annotation})
+        with contextlib.suppress(Exception):
+            yield name, typing.get_type_hints(alone, names, include_extras=True)[name]
 
 
 def unit_options(

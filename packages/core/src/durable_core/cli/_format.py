@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from durable_core import _clock
-from durable_core.history import Start
 
 __all__ = [
     "ago",
@@ -22,7 +21,6 @@ __all__ = [
     "iso",
     "offset",
     "one_line",
-    "python_of",
     "readable",
 ]
 
@@ -69,7 +67,7 @@ def duration(seconds: float) -> str:
 
 
 def offset(seconds: float, *, total: float) -> str:
-    """Return a time since the start of a run; one form per run, by the run's length."""
+    """Return a time since the start of a run; in one form per run, by the latest that is shown."""
     seconds = max(seconds, 0.0)
     if total < 100:
         return f"{seconds:.3f}s"
@@ -114,12 +112,6 @@ def clock(seconds: float, *, now: float, zone: bool = False) -> str:
 
 def _local(seconds: float) -> datetime:
     return _clock.from_timestamp(seconds).astimezone()
-
-
-def python_of(start: Start) -> str:
-    """Return the Python that a run began on, such as ``CPython 3.11``."""
-    name, _, version = start.python.partition("-")
-    return f"{name.replace('cpython', 'CPython')} {version}".rstrip()
 
 
 def finite(value: Any) -> Any:

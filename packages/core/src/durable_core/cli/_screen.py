@@ -117,7 +117,8 @@ class Screen:
             else:
                 found.append(part)
 
-        if lines is not None and len(found) > lines:
+        # One line more is shown rather than announced.
+        if lines is not None and len(found) > lines + 1:
             left = len(found) - lines
             found = [*found[:lines], Text(f"{self.more} {left} more lines: --full", style="dim")]
 

@@ -52,7 +52,7 @@ class _Found:
         return next(reversed(self.history.workers().values()), "")
 
 
-@click.command("show")
+@click.command("show", short_help="Show what happened in a run.")
 @click.argument("workflow_id", metavar="ID")
 @click.option(
     "--run-id", metavar="R", help="This run of the id, instead of its open or newest one."
@@ -137,7 +137,6 @@ def _print_page(screen: Screen, found: _Found, *, full: bool) -> None:
         history=history,
         alive=found.status == "running",
         now=now,
-        total=total,
         full=full,
         items=found.items,
     )
@@ -161,7 +160,7 @@ def _print_header(screen: Screen, found: _Found, *, now: float, total: float, fu
         ("worker", _format.one_line(found.worker), ""),
     ):
         if value:
-            _print_labelled(screen, name, Line(value, style), lines=None)
+            _print_labelled(screen, name, Line.styled(value, style), lines=None)
 
     given = found.history.timeline()[0].args
     if given:
@@ -192,7 +191,7 @@ def _print_end(screen: Screen, found: _Found, *, full: bool) -> None:
         stack = str(stall.get("stack", ""))
 
     if full and stack:
-        text = Line(_format.clean(stack.rstrip()), "dim")
+        text = Line.styled(_format.clean(stack.rstrip()), "dim")
         _print_labelled(screen, "stack", text, lines=None)
 
     if remedy:
@@ -228,5 +227,5 @@ def _print_labelled(screen: Screen, name: str, value: Line, *, lines: int | None
     from ._screen import Line
 
     for i, part in enumerate(screen.paragraph(value, indent=_LABEL, lines=lines)):
-        line = Line(f"{name:<{_LABEL}}" if i == 0 else " " * _LABEL, "dim")
+        line = Line.styled(f"{name:<{_LABEL}}" if i == 0 else " " * _LABEL, "dim")
         screen.print(line + part[_LABEL:])

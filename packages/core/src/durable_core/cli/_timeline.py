@@ -58,7 +58,6 @@ class Timeline:
         history: Of the run.
         alive: Whether it is open and a living worker owns it.
         now: Seconds since the epoch.
-        total: Seconds from its start to its end, or until now.
         full: Whether arguments, results and stacks are shown, uncut.
         items: Items of the texts, by address; needed if ``full``.
     """
@@ -66,15 +65,19 @@ class Timeline:
     history: WorkflowHistory
     alive: bool
     now: float
-    total: float
     full: bool
     items: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def print(self, screen: Screen) -> None:
         """Print it below an empty line and a line of heads, if there is anything."""
         short = screen.terminal and screen.width < _WIDE
+        start = self.history.start.time
         entries = [e for e in self.history.timeline() if e.kind not in {"started", "closed"}]
-        rows = [self._row(entry, short=short) for entry in entries]
+        last = max((entry.time - start for entry in entries), default=0.0)
+        rows = [
+            self._row(entry, _format.offset(entry.time - start, total=last), short=short)
+            for entry in entries
+        ]
         if not rows:
             return
 
@@ -93,10 +96,12 @@ class Timeline:
 
         heads = zip(_HEADS, (time, what + mark, took, 0), (True, False, True, False), strict=True)
         screen.print()
-        line = Line(_GAP.join(screen.pad(h, w, right=r) if w else h for h, w, r in heads), "dim")
+        line = Line.styled(
+            _GAP.join(screen.pad(h, w, right=r) if w else h for h, w, r in heads), "dim"
+        )
         screen.print(line)
         for row in rows:
-            line = Line(screen.pad(row.time, time, right=True) + _GAP, "dim")
+            line = Line.styled(screen.pad(row.time, time, right=True) + _GAP, "dim")
             line.append(f"{_MARKS.get(row.word, ' ')} " if mark else "", status_style(row.word))
             shown = screen.pad(_what(screen, row, name), what)
             line.append(shown[: len(row.name)])
@@ -106,8 +111,7 @@ class Timeline:
             screen.print(line)
             self._print_below(screen, row.entry, indent=time + len(_GAP) + mark + 2)
 
-    def _row(self, entry: TimelineEntry, *, short: bool) -> _Row:
-        time = _format.offset(entry.time - self.history.start.time, total=self.total)
+    def _row(self, entry: TimelineEntry, time: str, *, short: bool) -> _Row:
         match entry.kind:
             case "activity":
                 name = _format.one_line(entry.name)
@@ -118,7 +122,7 @@ class Timeline:
             case "timer":
                 name, label = f"timer of {entry.detail}", ""
             case "taken":
-                name, label = "continued", entry.detail
+                name, label = "continued", _format.one_line(entry.detail)
                 return _Row(time=time, name=name, label=label, word="continued", entry=entry)
             case _:
                 name, label = "stalled", _format.one_line(entry.detail)
@@ -180,7 +184,8 @@ class Timeline:
             if attempt.outcome == "completed":
                 continue
 
-            text = _attempt(attempt, attempt.worker or workers.get(attempt.fence, ""))
+            worker = attempt.worker or workers.get(attempt.fence, "")
+            text = _attempt(attempt, _format.one_line(worker))
             for line in screen.paragraph(text, indent=indent, hanging=2, lines=lines):
                 screen.print(line)
 
@@ -205,7 +210,7 @@ class Timeline:
 
     def _print_stack(self, screen: Screen, failure: Failure, *, indent: int) -> None:
         if self.full and failure.stack:
-            text = Line(_format.clean(failure.stack.rstrip()), "dim")
+            text = Line.styled(_format.clean(failure.stack.rstrip()), "dim")
             for line in screen.paragraph(text, indent=indent, lines=None):
                 screen.print(line)
 

@@ -62,7 +62,9 @@ def _parse(url: str) -> Path:
             f"{url!r} has the unknown scheme {parts.scheme!r}; use sqlite:///relative/path or sqlite:////absolute/path"
         )
 
-    if parts.netloc or not parts.path.strip("/") or parts.query or parts.fragment:
+    # `sqlite:file` and `sqlite:/file` parse as well, with the slashes at another place.
+    spelt = url.lower().startswith("sqlite:///")
+    if not spelt or not parts.path.strip("/") or parts.query or parts.fragment:
         raise EngineURLError(
             f"{url!r} does not name a file; use sqlite:///relative/path or "
             "sqlite:////absolute/path (three or four slashes, no host, no options)"

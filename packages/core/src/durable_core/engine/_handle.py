@@ -33,7 +33,7 @@ class ActivityFuture(WorkflowFuture):
         super().__init__(loop=loop)
         self.seq = seq
         self.waits = unit.options.wait_cancellation_completed
-        self._cancel_sent = False
+        self.cancel_sent = False
         self._owner = owner
         self._unit = unit
         # An activity that fails unobserved is in the history; asyncio's warning would come at a
@@ -50,8 +50,8 @@ class ActivityFuture(WorkflowFuture):
         if self.done():
             return False
 
-        if not self._cancel_sent:
-            self._cancel_sent = True
+        if not self.cancel_sent:
+            self.cancel_sent = True
             self._owner.cancel_activity(self)
 
         return True if self.waits else super().cancel(msg)
@@ -76,6 +76,8 @@ class ActivityFuture(WorkflowFuture):
             if task is None or task.cancelling() or not self.cancelled():
                 raise
 
-            raise self.cancelled_error() from None
+            # Not "from None", which would drop the cause that says what happened.
+            error = self.cancelled_error()
+            raise error from error.__cause__
 
     __iter__ = __await__

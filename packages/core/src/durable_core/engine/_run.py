@@ -246,6 +246,12 @@ class Run:
             result = main.result()
         except asyncio.CancelledError as error:
             return FailRun(failure=self._host.failures.record(error), cancelled=True)
+        except BaseExceptionGroup as group:
+            # Of a task group: it fails the run if all that is in it would.
+            if group.split(self._failing)[1] is not None:
+                raise
+
+            return FailRun(failure=self._host.failures.record(group))
         except self._failing as error:
             return FailRun(failure=self._host.failures.record(error))
 

@@ -147,7 +147,7 @@ def resolve(record: T, items: dict[str, bytes]) -> T:
 def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes, what: str) -> T:
     try:
         return decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError) as error:  # a text may hold broken UTF-8
         raise StoreCorruptError(
             f"{len(data)} bytes of the store are not {what}: {error}"
         ) from error

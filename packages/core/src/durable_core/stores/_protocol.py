@@ -218,3 +218,7 @@ class Store(Protocol):
     async def close(self) -> None:
         """Finish the writes under way and close."""
         ...
+
+    def close_now(self) -> None:
+        """As `close`, without an event loop: the store's own was closed before the store."""
+        ...

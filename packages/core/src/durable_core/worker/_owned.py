@@ -345,6 +345,11 @@ class OwnedRun:
             )
             return
 
+        if pending.future.cancel_sent:
+            # Withdrawn before it began, or before its worker died: nothing is left to wait for.
+            self.deliver(self._bodies.cancelled(pending, earlier))
+            return
+
         coro = self._run_body(pending, earlier, retry_at)
         self._tasks[pending.seq] = self._loop.create_task(coro, context=pending.context)
 
@@ -423,33 +428,43 @@ class OwnedRun:
             self.row.workflow_id,
             exc_info=bug,
         )
+        # The run in memory is dead: what arrives from now on is kept, and starts no activation.
+        self._appending = True
         packer = history.Packer(self.row.lineage, dict(items or {}))
-        now = _clock.now()
-        # A timer fires again by itself, and the change of owner is recorded by the next owner.
-        kept = [e for e, i in taken if i is None and not isinstance(e, (TimerFired, Taken))]
-        kept += [e for e, i in self._events if i is None and not isinstance(e, (TimerFired, Taken))]
-        inbox = [
-            InboxRow(request=f"seq:{getattr(e, 'seq', 0)}", arrived=now, data=packer.pack(e))
-            for e in kept
-        ]
-        future = self._store.append(
-            Append(
-                run_id=self.row.run_id,
-                expected_fence=self.fence if create is None else self.row.fence,
-                fence=self.fence,
-                owner=self._worker,
-                claim=create is not None,
-                release=True,
-                start=create,
-                lineage=self.row.lineage,
-                items=packer.items,
-                inbox=inbox,
-                stall=stall_record(failure, self.run.next_number, self._identity),
-            )
+        inbox = self._unread([*taken, *self._events], packer)
+        self._events = []
+        append = Append(
+            run_id=self.row.run_id,
+            expected_fence=self.fence if create is None else self.row.fence,
+            fence=self.fence,
+            owner=self._worker,
+            claim=create is not None,
+            release=True,
+            start=create,
+            lineage=self.row.lineage,
+            items=packer.items,
+            inbox=inbox,
+            stall=stall_record(failure, self.run.next_number, self._identity),
         )
-        future.add_done_callback(lambda done: self._stalled(done, bug))
+        future = self._store.append(append)
+        future.add_done_callback(lambda done: self._stalled(done, bug, append))
 
-    def _stalled(self, done: asyncio.Future[Outcome], bug: BaseException) -> None:
+    @staticmethod
+    def _unread(
+        events: Sequence[tuple[Event, int | None]], packer: history.Packer
+    ) -> list[InboxRow]:
+        """Return the rows of events that are only in memory.
+
+        A timer fires again by itself, and the change of owner is recorded by the next owner.
+        """
+        now = _clock.now()
+        return [
+            InboxRow(request=f"seq:{getattr(e, 'seq', 0)}", arrived=now, data=packer.pack(e))
+            for e, row_id in events
+            if row_id is None and not isinstance(e, (TimerFired, Taken))
+        ]
+
+    def _stalled(self, done: asyncio.Future[Outcome], bug: BaseException, append: Append) -> None:
         if done.cancelled() or done.exception() is not None:
             self._end(
                 ex.StoreClosedError("the event loop ended")
@@ -460,11 +475,38 @@ class OwnedRun:
             if not self.created.done():
                 self.created.set_result(None)
 
+            self._end_stalled(bug, append)
+        elif self.created.done() and append.claim:
+            # Somebody else took the run before the latecomers could be added.
             self._end(bug)
         elif done.result() is Outcome.ID_IN_USE:
             self._end(self._id_in_use())
         else:
             self._end(LostRunError(self.row.run_id))
+
+    def _end_stalled(self, bug: BaseException, append: Append) -> None:
+        """Add to the inbox what a body brought while the stall was being written, then end."""
+        packer = history.Packer(self.row.lineage)
+        late = self._unread(self._events, packer)
+        self._events = []
+        if not late:
+            self._end(bug)
+            return
+
+        again = Append(
+            run_id=self.row.run_id,
+            expected_fence=append.fence,
+            fence=append.fence + 1,
+            owner=self._worker,
+            claim=True,
+            release=True,
+            lineage=self.row.lineage,
+            items=packer.items,
+            inbox=late,
+            stall=append.stall,
+        )
+        future = self._store.append(again)
+        future.add_done_callback(lambda done: self._stalled(done, bug, again))
 
     def _id_in_use(self) -> ex.WorkflowAlreadyStartedError:
         return ex.WorkflowAlreadyStartedError(

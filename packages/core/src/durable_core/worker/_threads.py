@@ -32,7 +32,6 @@ class Threads:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._busy += 1
-        future.add_done_callback(self._freed)
         if self._busy > self._count and self._count < self._limit:
             self._count += 1
             threading.Thread(
@@ -47,20 +46,23 @@ class Threads:
         for _ in range(self._count):
             self._jobs.put(None)
 
-    def _freed(self, _: asyncio.Future[Any]) -> None:
+    def _ended(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+        # Not when the future ends: a body that timed out keeps its thread until it returns.
         self._busy -= 1
+        _settle(future, result, error)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             fn, future, loop = job
             result, error = None, None
             try:
-                result = fn()
+                # Whoever gave up on a call that still waited for a thread does not want it made.
+                result = None if future.done() else fn()
             except BaseException as raised:  # noqa: BLE001  # handed over to whoever awaits
                 error = raised
 
             try:
-                loop.call_soon_threadsafe(_settle, future, result, error)
+                loop.call_soon_threadsafe(self._ended, future, result, error)
             except RuntimeError:
                 # The loop ended meanwhile: nobody waits any more.
                 return

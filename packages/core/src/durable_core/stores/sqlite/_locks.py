@@ -12,6 +12,8 @@ import os
 import weakref
 from pathlib import Path
 
+from durable_core.exceptions import StoreReadOnlyError
+
 __all__ = ["WorkerLock", "is_dead"]
 
 _held: weakref.WeakSet[WorkerLock] = weakref.WeakSet()
@@ -21,9 +23,13 @@ class WorkerLock:
     """Holds the lock from construction to `release`."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = folder / f"{name}.lock"
-        self._fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        except OSError as error:
+            raise _unusable(folder, error) from error
+
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         _held.add(self)
 
@@ -52,6 +58,8 @@ def is_dead(path: Path) -> bool:
         fd = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return True
+    except OSError as error:
+        raise _unusable(path, error) from error
 
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,6 +72,14 @@ def is_dead(path: Path) -> bool:
         return True
     finally:
         os.close(fd)
+
+
+def _unusable(path: Path, error: OSError) -> StoreReadOnlyError:
+    return StoreReadOnlyError(
+        f"{path}, where the workers of the store say that they live, cannot be written "
+        f"({error.strerror}). Give this user write permission on it, or name another place by "
+        "DURABLE_URL=sqlite:///path"
+    )
 
 
 def _after_fork() -> None:

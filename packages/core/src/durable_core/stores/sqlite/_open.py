@@ -20,7 +20,7 @@ from durable_core.stores import _sql
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "connect", "prepare", "translated"]
+__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "connect", "opened", "prepare", "translated"]
 
 APPLICATION_ID = 0x44555242
 SCHEMA_VERSION = 1
@@ -81,6 +81,28 @@ def prepare(path: Path) -> None:
             _migrate(connection, path)
         finally:
             connection.close()
+
+
+def opened(path: Path, number: int) -> list[apsw.Connection]:
+    """Prepare the file and return so many connections to it: all of them, or none.
+
+    Raises:
+        StoreError: As `prepare`.
+    """
+    prepare(path)
+    connections: list[apsw.Connection] = []
+    try:
+        with translated(str(path)):
+            # One by one, so that those before a failure are known and closed.
+            while len(connections) < number:
+                connections.append(connect(path))
+    except BaseException:
+        for connection in connections:
+            connection.close()
+
+        raise
+
+    return connections
 
 
 def connect(path: Path) -> apsw.Connection:

@@ -36,14 +36,11 @@ _SQL = _sql.statements(__package__ or "", "queries.sql", run=_RUN_COLUMNS)
 class SqliteStore:
     """A `Store` on one SQLite file. Open it by `open`; it belongs to the running event loop."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, connections: Sequence[apsw.Connection]) -> None:
         self._path = path
         self._pid = os.getpid()
-        self._writer = Writer(path, _SQL)
-        with _open.translated(str(path)):
-            self._reader = _open.connect(path)
-            self._poller = _open.connect(path)
-
+        writer, self._reader, self._poller = connections
+        self._writer = Writer(path, writer, _SQL)
         # Reads of long histories must not hold up the loop; one thread keeps them in order.
         self._reads = ThreadPoolExecutor(1, thread_name_prefix="durable-reader")
         self._locks: dict[int, _locks.WorkerLock] = {}
@@ -57,8 +54,7 @@ class SqliteStore:
             StoreError: It cannot be used; the subclass says why.
         """
         path = path.absolute()  # noqa: ASYNC240  # reads nothing but the working directory
-        await asyncio.to_thread(_open.prepare, path)
-        return cls(path)
+        return cls(path, await asyncio.to_thread(_open.opened, path, 3))
 
     @property
     def location(self) -> str:
@@ -87,7 +83,12 @@ class SqliteStore:
             return int(cast("int", connection.execute(_SQL["register_worker"], values).get))
 
         async def register() -> int:
-            worker: int = await self._writer.submit(Call(insert))
+            try:
+                worker: int = await self._writer.submit(Call(insert))
+            except BaseException:
+                lock.release()
+                raise
+
             self._locks[worker] = lock
             return worker
 

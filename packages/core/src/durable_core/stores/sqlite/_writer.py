@@ -51,8 +51,9 @@ class _Request:
 class Writer:
     """Owns the connection that writes. `submit` is for its loop; the rest is the thread's."""
 
-    def __init__(self, path: Path, sql: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, connection: apsw.Connection, sql: Mapping[str, str]) -> None:
         self._path = path
+        self._connection = connection
         self._sql = sql
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Request] = deque()
@@ -88,9 +89,7 @@ class Writer:
         self._thread.join()
 
     def _run(self) -> None:
-        with _open.translated(str(self._path)):
-            connection = _open.connect(self._path)
-
+        connection = self._connection
         try:
             while batch := self._next_batch():
                 answers = self._commit(connection, batch)
