@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import durable_openai_agents
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,10 +49,11 @@ def odd_repository(tmp_path):
     return folder
 
 
-def run_demo(*arguments, cwd):
+def run_demo(*arguments, cwd, environment=None):
     return subprocess.run(
         [sys.executable, str(DEMO), *map(str, arguments)],
         cwd=cwd,
+        env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
         timeout=LIMIT,
@@ -87,6 +89,43 @@ def test_the_demo_audits_this_repository(tmp_path):
 @pytest.mark.timeout(LIMIT + 10)
 def test_the_demo_audits_a_repository_with_odd_names(odd_repository, tmp_path):
     check_demo(odd_repository, tmp_path)
+
+
+PLAIN_RUNNER = """
+from agents import Runner
+
+__path__ = {path!r}
+
+
+class DurableRunner(Runner):
+    @classmethod
+    async def run(cls, *args, workflow_id, **options):
+        return await Runner.run(*args, **options)
+"""
+
+
+@pytest.mark.timeout(LIMIT + 10)
+def test_the_demo_fails_with_a_runner_that_starts_over(odd_repository, tmp_path):
+    package = tmp_path / "plain" / "durable_openai_agents"
+    package.mkdir(parents=True)
+    package.joinpath("__init__.py").write_text(
+        PLAIN_RUNNER.format(path=list(durable_openai_agents.__path__))
+    )
+    counts = tmp_path / "counts.json"
+    path = os.pathsep.join([str(package.parent), os.environ.get("PYTHONPATH", "")])
+    # Its folder is kept when the demo fails; here it goes with the test.
+    places = {"PYTHONPATH": path.rstrip(os.pathsep), "TMPDIR": str(tmp_path)}
+    ended = run_demo(
+        *(odd_repository, "--json", counts, "--latency", "0.05"), cwd=tmp_path, environment=places
+    )
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    seen = json.loads(counts.read_text())
+    failed = [check["name"] for check in seen["checks"] if not check["passed"]]
+    assert failed == [
+        "every call that was not in flight at a kill ran exactly once",
+        "every call in flight at a kill ran at most twice, and came to its end",
+    ]
+    assert seen["saved"] == {"model": 0, "tool": 0}
 
 
 def test_a_folder_that_is_no_checkout_is_refused_with_the_remedy(tmp_path):

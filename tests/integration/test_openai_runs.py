@@ -111,7 +111,7 @@ def test_the_same_id_twice_at_once_is_one_run(bench):
     assert len(bench.requests()) == 2
 
 
-def test_a_caller_that_goes_away_leaves_the_run_to_the_others(bench):
+def test_a_caller_that_comes_later_joins_the_run_that_is_under_way(bench):
     worker = agent("Worker", call("slow"), ECHO, tools=[])
 
     async def main() -> Any:
@@ -135,6 +135,7 @@ def test_a_caller_that_goes_away_leaves_the_run_to_the_others(bench):
             return [r.final_output for r in await asyncio.gather(first, second)]
 
     assert asyncio.run(main()) == ['["done"]'] * 2
+    assert len(bench.requests()) == 2
 
 
 def test_other_input_under_an_id_that_is_running_is_explained(bench):

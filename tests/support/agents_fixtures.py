@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.agents_bench import Bench, bench_server
+from support.agents_house import shown, street
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +22,18 @@ def bench(_agents_server, store_url, monkeypatch):
     server, bodies = _agents_server
     yield Bench(server, bodies, store_url)
     server.clear_faults()
+
+
+@pytest.fixture
+def houses(tmp_path):
+    with street(tmp_path) as make:
+        yield make
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """What the plain runner gives, and how often it calls what."""
+    with street(tmp_path_factory.mktemp("plain")) as make:
+        house = make("plain")
+        result = shown(house.run("plain"))
+        return result, house.asked() + house.effects()

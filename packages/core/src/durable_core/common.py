@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -35,14 +36,14 @@ class RetryPolicy:
         """Refuse values that would retry at once for ever.
 
         Raises:
-            ValueError: A field is negative, or the coefficient is below 1.
+            ValueError: A field is negative, or the coefficient is below 1 or not finite.
         """
         if self.initial_interval <= timedelta(0):
             raise ValueError(f"initial_interval must be positive, got {self.initial_interval}")
 
-        if self.backoff_coefficient < 1:
+        if not 1 <= self.backoff_coefficient < math.inf:
             raise ValueError(
-                f"backoff_coefficient must be 1 or more, got {self.backoff_coefficient}"
+                f"backoff_coefficient must be 1 or more and finite, got {self.backoff_coefficient}"
             )
 
         if self.maximum_interval is not None and self.maximum_interval < self.initial_interval:

@@ -166,6 +166,7 @@ async def run(
     )
     context = contextvars.copy_context()
     while True:
+        seen = embedded.client.changes.count
         async with embedded.lock(workflow_id):
             owned = await _attach(embedded, start, context, resources or {})
 
@@ -174,7 +175,9 @@ async def run(
 
         if owned is None:
             # Another process owns it; it may end there, or that process may die.
-            await embedded.client.changes.wait(timeout=0.2, interval=_defaults.POLL_WAITING)
+            await embedded.client.changes.wait(
+                timeout=0.2, interval=_defaults.POLL_WAITING, since=seen
+            )
             continue
 
         try:

@@ -26,6 +26,7 @@ _STATUSES = ["running", "interrupted", "stalled", "completed", "failed", "cancel
 _HEADS = ("WORKFLOW ID", "TYPE", "STATUS", "STARTED", "DURATION", "STEPS")
 _STATUS = _HEADS.index("STATUS")
 _GAP = 2
+_NARROW = 20
 _ALL = 2**31
 
 
@@ -156,17 +157,24 @@ def _print_table(screen: Screen, runs: list[tuple[RunRow, str]]) -> None:
     ]
     widths = [max(map(width_of, column)) for column in zip(_HEADS, *rows, strict=True)]
     if screen.terminal:
-        # Ids are copied, so types give way first.
-        spare = screen.width - sum(widths[2:]) - _GAP * (len(widths) - 1)
+        # Ids are copied, so the last columns give way first, then types.
+        while (spare := _spare(screen, widths)) < _NARROW and len(widths) > _STATUS + 1:
+            widths.pop()
+
         widths[1] = min(widths[1], max(spare - widths[0], spare // 4))
         widths[0] = min(widths[0], spare - widths[1])
 
     for cells in (_HEADS, *rows):
         line = Line()
-        for i, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+        for i, (cell, width) in enumerate(zip(cells, widths, strict=False)):
             is_number = i > _STATUS + 1
             style = "dim" if cells is _HEADS else status_style(cell) if i == _STATUS else ""
             line.append(" " * _GAP if i else "")
             line.append(screen.pad(cell, width, right=is_number), style)
 
         screen.print(line)
+
+
+def _spare(screen: Screen, widths: list[int]) -> int:
+    """Return the columns that are left for id and type."""
+    return screen.width - sum(widths[2:]) - _GAP * (len(widths) - 1)

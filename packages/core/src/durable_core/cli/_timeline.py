@@ -86,7 +86,8 @@ class Timeline:
         took = max(len(_HEADS[2]), *(width_of(r.took) for r in rows))
         status = max(len(_HEADS[3]), *(width_of(r.status) for r in rows))
         names = [width_of(r.name) for r in rows if r.label]
-        name = min(max(names, default=0), _NAME)
+        name = max(names, default=0)
+        name = min(name, _NAME) if screen.terminal else name
         what = max(width_of(_what(screen, r, name)) for r in rows)
         if screen.terminal:
             fixed = time + mark + took + status + 3 * len(_GAP)
@@ -236,7 +237,7 @@ def _what(screen: Screen, row: _Row, name: int) -> str:
     if not row.label:
         return row.name
 
-    return screen.pad(row.name, max(name, 0)) + _GAP + row.label
+    return screen.pad(row.name, name) + _GAP + row.label
 
 
 def _attempt(attempt: Attempt, worker: str) -> Line:

@@ -16,16 +16,27 @@ class Changes:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._count = 0
         self._waiting: dict[asyncio.Future[None], float] = {}
         self._tick: asyncio.TimerHandle | None = None
 
-    async def wait(self, *, timeout: float, interval: float) -> None:
+    @property
+    def count(self) -> int:
+        """How many changes were seen. Whoever reads the store asks before, and waits from there."""
+        return self._count
+
+    async def wait(self, *, timeout: float, interval: float, since: int | None = None) -> None:
         """Return after somebody committed, or after ``timeout`` seconds.
 
         Args:
             timeout: In seconds.
             interval: Seconds between two looks; the shortest of those who wait counts.
+            since: The `count` before the store was read: a change that another waiter saw while it
+                was read is one for this waiter too.
         """
+        if since is not None and since != self._count:
+            return
+
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         self._waiting[future] = interval
@@ -39,6 +50,7 @@ class Changes:
 
     def notify(self) -> None:
         """Wake everybody up now."""
+        self._count += 1
         for future in list(self._waiting):
             _settle(future)
 

@@ -124,12 +124,15 @@ class WorkflowHandle(Generic[R]):
             WorkflowNotFoundError: There is no such run.
         """
         while True:
+            seen = self._client.changes.count
             row = await self._row()
             if row.status != "running":
                 return await self._outcome(row)
 
             # Polled also when the run is of this process: another may take it over at any time.
-            await self._client.changes.wait(timeout=1.0, interval=_defaults.POLL_WAITING)
+            await self._client.changes.wait(
+                timeout=1.0, interval=_defaults.POLL_WAITING, since=seen
+            )
 
     async def describe(self) -> WorkflowExecution:
         """Return what is known of the run.

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import math
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
@@ -227,7 +228,16 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> Timer:
-        """Start a recorded timer; one that is due already joins the ready queue."""
+        """Start a recorded timer; one that is due already joins the ready queue.
+
+        One that is never due, such as that of ``asyncio.sleep(math.inf)``, is no command.
+
+        Raises:
+            ValueError: The time is not a number.
+        """
+        if math.isnan(when):
+            raise ValueError("workflow code started a timer whose time is not a number (NaN)")
+
         handle = Timer(when, callback, args, self, context)
         handle.seq = 0
         if self._closed:
@@ -235,7 +245,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
         if when <= self._time:
             self._ready.append(handle)
-        else:
+        elif when < math.inf:
             handle._scheduled = True  # type: ignore[attr-defined]  # so that cancel() tells the loop
             self._owner.timer_started(handle)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from durable_core.exceptions import NonDeterminismError
 from durable_core.history import (
@@ -25,10 +25,12 @@ from durable_core.history import (
 from durable_core.payloads import _digest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from durable_core.adapter import Unit
     from durable_core.history import Command
 
-__all__ = ["Expected", "describe", "python_version"]
+__all__ = ["Expected", "describe", "python_version", "waiting_line"]
 
 Identity = tuple[str, str, int]
 
@@ -57,11 +59,20 @@ def describe(command: Command) -> str:
 
 
 class Expected:
-    """The recorded commands of one activation, taken off as the code asks for them again."""
+    """The recorded commands of one activation, taken off as the code asks for them again.
 
-    def __init__(self, record: Activation, recorded_python: str) -> None:
+    Args:
+        record: The activation.
+        recorded_python: What ran it first.
+        waiting: Returns the line at which the code waits, for when none of it is running.
+    """
+
+    def __init__(
+        self, record: Activation, recorded_python: str, waiting: Callable[[], str | None]
+    ) -> None:
         self._number = record.number
         self._python = recorded_python
+        self._waiting = waiting
         self._activities: dict[Identity, ScheduleActivity] = {}
         self._timers: dict[int, StartTimer] = {}
         self._others: dict[tuple[type, int], Command] = {}
@@ -126,29 +137,21 @@ class Expected:
         if self._others.pop((type(command), seq), None) is None:
             raise self.error(self._left(), describe(command))
 
-    def finish(self, stack: str | None) -> None:
+    def finish(self) -> None:
         """Check that nothing recorded is left.
-
-        Args:
-            stack: Where the code waits now, for the message.
 
         Raises:
             NonDeterminismError: The code did not ask for something that is recorded.
         """
         left = self._left()
         if left is not None:
-            raise self.error(left, None, location=stack)
+            raise self.error(left, None)
 
     def error(
-        self,
-        expected: str | None,
-        got: str | None,
-        *,
-        path: str | None = None,
-        location: str | None = None,
+        self, expected: str | None, got: str | None, *, path: str | None = None
     ) -> NonDeterminismError:
-        """Return the report of a mismatch; without a location, the running line is shown."""
-        location = location or _workflow_line()
+        """Return the report of a mismatch, with the line of the code that runs or waits."""
+        location = _workflow_line() or self._waiting()
         parts: list[str] = []
         if self._python and self._python != python_version():
             parts.append(
@@ -203,9 +206,26 @@ _OWN = __file__.rpartition("durable_core")[0] + "durable_core"
 _STDLIB = traceback.__file__.rpartition("/")[0]
 
 
+def waiting_line(coroutine: Any) -> str | None:
+    """Return ``file:line in function`` at which a suspended coroutine waits, in user code."""
+    found = None
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        code = frame.f_code
+        if not code.co_filename.startswith((_OWN, _STDLIB)):
+            found = f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
+
+        coroutine = coroutine.cr_await
+
+    return found
+
+
 def _workflow_line() -> str | None:
-    """Return ``file:line in function`` of the innermost frame of user code."""
+    """Return ``file:line in function`` of the innermost frame of user code, if any runs."""
     for frame in reversed(traceback.extract_stack()):
+        if frame.filename.startswith(_OWN) and frame.name in {"_execute", "replay"}:
+            # Further out is whoever drives the run.
+            return None
+
         if not frame.filename.startswith((_OWN, _STDLIB)):
             return f"{frame.filename}:{frame.lineno} in {frame.name}"
 

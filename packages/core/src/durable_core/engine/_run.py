@@ -45,7 +45,7 @@ from durable_core.workflow import _calls
 
 from ._handle import ActivityFuture
 from ._loop import Timer, new_loop
-from ._match import Expected
+from ._match import Expected, waiting_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -192,10 +192,10 @@ class Run:
             if isinstance(event, Taken):
                 self._python = event.python
 
-        self._expected = Expected(record, self._python)
+        self._expected = Expected(record, self._python, self._where)
         try:
             self._execute(record.time, record.events)
-            self._expected.finish(self._where())
+            self._expected.finish()
         finally:
             self._expected = None
 
@@ -469,12 +469,7 @@ class Run:
         if self._main is None or self._main.done():
             return None
 
-        stack = self._main.get_stack()
-        if not stack:
-            return None
-
-        frame = stack[-1]
-        return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+        return waiting_line(self._main.get_coro())
 
     # What workflow code asks
 

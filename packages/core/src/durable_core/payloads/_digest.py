@@ -48,11 +48,12 @@ def difference(
     for value in (*decoded, *there):
         _complete(value)
 
-    a, b = _json.canonical(decoded, what=what), _json.canonical(there, what=what)
-    if a == b:
-        return None
-
-    return _first(json.loads(a), json.loads(b), "$")
+    # Without an annotation a set was decoded as a list: only the live side knows what it is.
+    a, b = (
+        json.dumps(_json.sort_sets(json.loads(c), live), sort_keys=True)
+        for c in (_json.canonical(decoded, what=what), _json.canonical(there, what=what))
+    )
+    return None if a == b else _first(json.loads(a), json.loads(b), "$")
 
 
 def _complete(value: Any) -> None:

@@ -18,7 +18,7 @@ import msgspec
 
 from durable_core.exceptions import DecodeError, EncodeError
 
-__all__ = ["canonical", "decode", "decode_args", "encode", "fields_of"]
+__all__ = ["canonical", "decode", "decode_args", "encode", "fields_of", "sort_sets"]
 
 _TAGGED = b"\x00"
 _FLOAT = "$float"
@@ -121,7 +121,7 @@ def canonical(value: Any, *, what: str) -> bytes:
     if data and not tagged:
         return data
 
-    tree = _sort_sets(json.loads(plain[1:] if tagged else plain), value)
+    tree = sort_sets(json.loads(plain[1:] if tagged else plain), value)
     return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -145,7 +145,7 @@ def _enc_hook(value: Any) -> Any:
 
 
 def _canonical_hook(value: Any) -> Any:
-    return _sort_sets(_enc_hook(value), value)
+    return sort_sets(_enc_hook(value), value)
 
 
 def _dec_hook(type_: Any, value: Any) -> Any:
@@ -242,14 +242,14 @@ def _untag(mapping: dict[str, Any]) -> Any:
     return float(mapping[_FLOAT]) if mapping.keys() == {_FLOAT} else mapping
 
 
-def _sort_sets(tree: Any, live: Any) -> Any:
+def sort_sets(tree: Any, live: Any) -> Any:
     """Sort the lists in ``tree`` that are sets in ``live`` by their encoded bytes.
 
     Invariant: encoding walks a set in the order in which it iterates, so the two can be zipped.
     """
     if isinstance(tree, dict):
         parts = fields_of(live)
-        return {k: _sort_sets(v, parts[k]) if k in parts else v for k, v in tree.items()}
+        return {k: sort_sets(v, parts[k]) if k in parts else v for k, v in tree.items()}
 
     if not isinstance(tree, list):
         return tree
@@ -258,7 +258,7 @@ def _sort_sets(tree: Any, live: Any) -> Any:
     if not isinstance(live, (set, frozenset, list, tuple)) or len(live) != len(tree):
         return tree
 
-    inside = [_sort_sets(t, part) for t, part in zip(tree, live, strict=True)]
+    inside = [sort_sets(t, part) for t, part in zip(tree, live, strict=True)]
     if isinstance(live, (set, frozenset)):
         inside.sort(key=lambda item: json.dumps(item, sort_keys=True))
 

@@ -237,6 +237,7 @@ class Worker:
 
     async def _poll(self) -> None:
         while True:
+            seen = self._client.changes.count
             try:
                 await self._claim()
             except ex.StoreError as error:
@@ -246,7 +247,7 @@ class Worker:
                 await asyncio.sleep(1.0)
 
             # Changes of this and other processes; a stalled run is tried again without one.
-            await self._client.changes.wait(timeout=1.0, interval=_defaults.POLL_IDLE)
+            await self._client.changes.wait(timeout=1.0, interval=_defaults.POLL_IDLE, since=seen)
 
     async def _claim(self) -> None:
         rows = await self._store.claimable(

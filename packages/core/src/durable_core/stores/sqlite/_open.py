@@ -138,8 +138,12 @@ def _create(path: Path) -> None:
 
 
 def _check(connection: apsw.Connection, path: Path) -> None:
-    application = connection.pragma("application_id")
-    version = connection.pragma("user_version")
+    # As of one moment: another process may be making the schema just now.
+    with connection:
+        application = connection.pragma("application_id")
+        version = connection.pragma("user_version")
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
+
     if application == APPLICATION_ID:
         if isinstance(version, int) and version > SCHEMA_VERSION:
             raise StoreVersionError(
@@ -149,7 +153,6 @@ def _check(connection: apsw.Connection, path: Path) -> None:
 
         return
 
-    tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
     if application or tables:
         raise StoreCorruptError(
             f"{path} is a SQLite database of something else (application id {application}, "

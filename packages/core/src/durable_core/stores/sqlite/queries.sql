@@ -3,12 +3,14 @@
 -- length in the row: a batch is then one step per statement, whatever its size.
 
 -- name: start_runs
--- Insert runs whose workflow id is not in use by an open run; returns those inserted.
+-- Insert runs whose workflow id is not in use; returns those inserted. An id is in use by an open run, and
+-- for a bound one (column 5) by any: plain code that calls with an id again gets the run that was.
 INSERT INTO run (id, namespace, workflow_id, workflow_type, task_queue, bound, status, started, lineage)
 SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4, j.value ->> 5, 'running',
        j.value ->> 6, j.value ->> 7
 FROM json_each(?1) AS j
-WHERE true
+WHERE NOT j.value ->> 5
+   OR NOT EXISTS (SELECT 1 FROM run AS r WHERE r.namespace = j.value ->> 1 AND r.workflow_id = j.value ->> 2)
 ON CONFLICT DO NOTHING
 RETURNING id;
 

@@ -3,12 +3,17 @@
 The driver plays the worker's part. It freezes each activation to bytes, as a commit would, decides
 which activity ends next and with what, and keeps the record, from which `replay` builds the run
 again, with the same or with changed code.
+
+Activities whose name begins with ``slow`` end when nothing else is left to happen.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from random import Random
+from typing import Any, TypeVar
 
 from durable_core import workflow
 from durable_core.activity._defn import Definition, definition_of
@@ -30,12 +35,15 @@ from durable_core.history import (
     TimerFired,
     activation_from,
     resolve,
+    start_from,
 )
 from durable_core.payloads import _digest, _json
 from durable_core.payloads._failures import Registry
 from durable_core.workflow._defn import definition_of as workflow_definition_of
 
-__all__ = ["Driver", "FakeHost", "new_start"]
+__all__ = ["Driver", "FakeHost", "flow", "live", "new_start"]
+
+T = TypeVar("T")
 
 
 class FakeHost:
@@ -137,23 +145,45 @@ class Driver:
         seq = min(self.run.timers, key=lambda s: (self.run.timers[s].when(), s))
         return self.activate(TimerFired(seq=seq), after=0.0)
 
-    def run_to_end(self, *, limit: int = 1000) -> Run:
-        """Execute every activity at once, in order, and let timers fire when nothing else is left."""
+    def run_to_end(self, order: str = "first", *, limit: int = 1000) -> Driver:
+        """Execute activities and fire timers until the run is closed.
+
+        Args:
+            order: Which activity ends next: the ``first`` that was asked for, the ``last``, all
+                ``together`` in one activation, or a seed for any number of them in any order.
+            limit: How many activations there may be.
+        """
+        chance = None if order in {"first", "last", "together"} else Random(order)
         if not self.record:
             self.begin()
 
         for _ in range(limit):
             if self.run.closed is not None:
-                return self.run
+                return self
 
-            if self.run.pending:
-                self.activate(self.executed(self.run.pending[min(self.run.pending)]))
-            elif self.run.timers:
-                self.fire()
-            else:
-                raise AssertionError("the run waits for nothing")
+            self.activate(*self._next(order, chance))
 
         raise AssertionError(f"the run is not at its end after {limit} activations")
+
+    def _next(self, order: str, chance: Random | None) -> list[Event]:
+        pending = [p for _, p in sorted(self.run.pending.items())]
+        quick = [p for p in pending if not p.unit.name.startswith("slow")]
+        timers = sorted(self.run.timers, key=lambda s: (self.run.timers[s].when(), s))[:1]
+        if chance is not None and quick:
+            chosen: list[Any] = chance.sample(quick, chance.randint(1, len(quick)))
+            chosen += timers if chance.random() < 0.3 else []
+            chance.shuffle(chosen)
+            return [TimerFired(seq=c) if isinstance(c, int) else self.executed(c) for c in chosen]
+
+        if quick:
+            chosen = {"first": quick[:1], "last": quick[-1:]}.get(order, quick)
+            return [self.executed(p) for p in chosen]
+
+        if timers:
+            return [TimerFired(seq=timers[0])]
+
+        assert pending, "the run waits for nothing"
+        return [self.executed(pending[0])]
 
     # Events
 
@@ -228,6 +258,10 @@ class Driver:
         assert isinstance(closed, FailRun), f"the run did not fail: {closed}"
         return self.host.failures.rebuild(closed.failure)
 
+    def commands(self, kind: type[T]) -> list[T]:
+        """Return the recorded commands of one kind."""
+        return [c for a in self.activations for c in a.commands if isinstance(c, kind)]
+
     def _due(self, event: Event) -> float:
         if isinstance(event, TimerFired) and event.seq in self.run.timers:
             return self.run.timers[event.seq].when()
@@ -242,18 +276,55 @@ class Driver:
         again.host = self.host
         again.run = Run(self.start, again.definition, self.host)
         again.items = dict(self.items)
-        for activation in self.activations[:activations]:
-            again.run.replay(activation)
-            again.time = activation.time
+        try:
+            for activation in self.activations[:activations]:
+                again.run.replay(activation)
+                again.time = activation.time
+        except BaseException:
+            again.close()
+            raise
 
         again.record = self.record[:activations]
         return again
 
-    def relive(self) -> list[bytes]:
-        """Run the code on the recorded events as if for the first time; return the frozen bytes."""
-        run = Run(self.start, self.definition, self.host)
-        packer = Packer(self.start.lineage, dict(self.items))
-        return [packer.pack(run.activate(a.time, a.events, a.fence)) for a in self.activations]
+    def check_replays(self) -> None:
+        """Replay every prefix of the record and relive the rest: the bytes must be the same."""
+        activations = self.activations
+        for length in range(len(activations) + 1):
+            again = self.replay(activations=length)
+            assert again.run.next_number == length
+            for activation in activations[length:]:
+                packer = Packer(self.start.lineage)
+                lived = again.run.activate(activation.time, activation.events, activation.fence)
+                assert packer.pack(lived) == self.record[activation.number], (
+                    f"after {length} replayed activations, number {activation.number} differs: "
+                    f"{lived} instead of {activation}"
+                )
+
+            assert again.run.closed == self.run.closed
+            assert sorted(again.run.pending) == sorted(self.run.pending)
+            assert sorted(again.run.timers) == sorted(self.run.timers)
+            again.close()
+
+    def close(self) -> None:
+        """Drop the run from memory."""
+        self.run.close()
+
+    def saved(self) -> dict[str, Any]:
+        """Return start, record and items as JSON's own types, for another process."""
+        return {
+            "start": Packer(self.start.lineage).pack(self.start).hex(),
+            "record": [data.hex() for data in self.record],
+            "items": {address: data.hex() for address, data in self.items.items()},
+        }
+
+    @classmethod
+    def load(cls, saved: dict[str, Any], target: type) -> Driver:
+        """Return a driver with the record of another process; its run is still to be replayed."""
+        driver = cls(target, start=start_from(bytes.fromhex(saved["start"])))
+        driver.record = [bytes.fromhex(data) for data in saved["record"]]
+        driver.items = {a: bytes.fromhex(data) for a, data in saved["items"].items()}
+        return driver.replay()
 
 
 def _finish(coroutine: Any) -> Any:
@@ -266,14 +337,22 @@ def _finish(coroutine: Any) -> Any:
     raise AssertionError("a body of a unit test must not wait")
 
 
-# Workflows of the tests are small: this makes one of a coroutine function.
+def live(code: Callable[..., Any] | type, *args: Any, order: str = "first") -> Driver:
+    """Run a workflow to its end and return its driver; a coroutine function is one, too."""
+    return Driver(code if isinstance(code, type) else flow(code), *args).run_to_end(order)
 
 
-def flow(fn: Callable[..., Any], *, name: str = "Flow", **options: Any) -> type:
-    """Return a workflow class whose code is ``fn``."""
+def flow(code: Callable[..., Any], *, name: str = "Flow", **options: Any) -> type:
+    """Return a workflow class whose run method calls ``code``."""
 
-    async def run(self: object, *args: Any) -> Any:
-        return await fn(*args)
+    @functools.wraps(code)
+    async def run(_: object, *args: Any) -> Any:
+        return await code(*args)
 
-    cls = type("Flow", (), {"run": workflow.run(run), "__module__": fn.__module__})
+    # The types of the input are those of ``code``, behind ``self``.
+    parameters = inspect.signature(code).parameters.values()
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    method: Any = run
+    method.__signature__ = inspect.Signature([own, *parameters])
+    cls = type("Flow", (), {"run": workflow.run(run), "__module__": code.__module__})
     return workflow.defn(name=name, **options)(cls)

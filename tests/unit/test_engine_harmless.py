@@ -1,0 +1,539 @@
+"""Changes of a workflow that replay must not mind, and how a mismatch behaves."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import enum
+import logging
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pydantic
+import pytest
+from durable_core import RetryPolicy, activity, workflow
+from durable_core.activity._defn import definition_of
+from durable_core.adapter import Items, Unit, UnitOptions, current_engine
+from durable_core.engine import python_version
+from durable_core.exceptions import ActivityError, NonDeterminismError
+from durable_core.history import Taken
+from support.engine_runs import Driver, flow, new_start
+
+
+@dataclass
+class OrderV1:
+    id: str
+
+
+@dataclass
+class OrderV2:
+    id: str
+    express: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+class QuoteV1(pydantic.BaseModel):
+    cents: int
+
+
+class QuoteV2(pydantic.BaseModel):
+    cents: int
+    currency: str = "EUR"
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@activity.defn
+def check(value):
+    return value
+
+
+@activity.defn
+def other(value):
+    return value
+
+
+@activity.defn
+def timed(at: dt.datetime):
+    return at
+
+
+@activity.defn
+def weigh(grams: float):
+    return grams
+
+
+@activity.defn
+def tagged(tags: set[int]):
+    return sorted(tags)
+
+
+def version(annotation, name="book"):
+    """Return the same activity with another annotation, as a new release of the code has it."""
+
+    def book(order):
+        return 1
+
+    book.__annotations__ = {"order": annotation}
+    return activity.defn(name=name)(book)
+
+
+ORDER_V1, ORDER_V2 = version(OrderV1), version(OrderV2)
+ORDERS_V1, ORDERS_V2 = version(dict[str, list[OrderV1]]), version(dict[str, list[OrderV2]])
+QUOTE_V1, QUOTE_V2 = version(QuoteV1), version(QuoteV2)
+
+
+def ask(fn, *args, **options):
+    return workflow.execute_activity(fn, args=args, **options)
+
+
+def unit(value=1, **options):
+    options = {"name": "check", "body": check, "args": (value,)} | options
+    return current_engine().schedule(Unit(**options))
+
+
+CHANGES = []
+
+
+def harmless(cls):
+    CHANGES.append(pytest.param(cls, id=cls.__name__))
+    return cls
+
+
+@harmless
+class NewFieldOfADataclass:
+    async def old():
+        await ask(ORDER_V1, OrderV1("a"))
+
+    async def new():
+        await ask(ORDER_V2, OrderV2("a"))
+
+
+@harmless
+class NewFieldOfANestedDataclass:
+    async def old():
+        await ask(ORDERS_V1, {"x": [OrderV1("a"), OrderV1("b")]})
+
+    async def new():
+        await ask(ORDERS_V2, {"x": [OrderV2("a"), OrderV2("b")]})
+
+
+@harmless
+class NewFieldOfAModel:
+    async def old():
+        await ask(QUOTE_V1, QuoteV1(cents=1))
+
+    async def new():
+        await ask(QUOTE_V2, QuoteV2(cents=1))
+
+
+@harmless
+class DefaultRemovedFromTheCall:
+    async def old():
+        await ask(ORDER_V2, OrderV2("a", express=False))
+
+    async def new():
+        await ask(ORDER_V2, OrderV2("a"))
+
+
+@harmless
+class MappingReordered:
+    async def old():
+        await ask(check, {"a": 1, "b": {"c": 2, "d": 3}})
+
+    async def new():
+        await ask(check, {"b": {"d": 3, "c": 2}, "a": 1})
+
+
+@harmless
+class SetIterationOrder:
+    async def old():
+        await ask(tagged, set([0, 8, 16]))  # noqa: C405  # the order of insertion matters
+
+    async def new():
+        await ask(tagged, set([16, 8, 0]))  # noqa: C405
+
+
+@harmless
+class SetWithoutAnnotation:
+    async def old():
+        await ask(check, {"tags": set([0, 8, 16])})  # noqa: C405
+
+    async def new():
+        await ask(check, {"tags": set([16, 8, 0])})  # noqa: C405
+
+
+@harmless
+class ListBecameTuple:
+    async def old():
+        await ask(check, [1, [2, 3]])
+
+    async def new():
+        await ask(check, (1, (2, 3)))
+
+
+@harmless
+class EnumInsteadOfItsValue:
+    async def old():
+        await ask(check, "red")
+
+    async def new():
+        await ask(check, Colour.RED)
+
+
+@harmless
+class DataclassInsteadOfAMapping:
+    async def old():
+        await ask(check, {"id": "a"})
+
+    async def new():
+        await ask(check, OrderV1("a"))
+
+
+@harmless
+class WholeNumberForAFloat:
+    async def old():
+        await ask(weigh, 1)
+
+    async def new():
+        await ask(weigh, 1.0)
+
+
+@harmless
+class SameFloatSpeltOtherwise:
+    async def old():
+        await ask(check, 1.0)
+
+    async def new():
+        await ask(check, 0.5 + 0.5)
+
+
+@harmless
+class NotANumber:
+    async def old():
+        await ask(check, float("nan"))
+
+    async def new():
+        await ask(check, float("inf") - float("inf"))
+
+
+@harmless
+class TimeInTheSameZoneSpeltOtherwise:
+    async def old():
+        await ask(timed, "2026-01-02T03:04:05+00:00")
+
+    async def new():
+        await ask(timed, dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC))
+
+
+@harmless
+class TimeoutChanged:
+    async def old():
+        await ask(check, 1, start_to_close_timeout=timedelta(seconds=1))
+
+    async def new():
+        await ask(check, 1, start_to_close_timeout=timedelta(hours=1))
+
+
+@harmless
+class RetryPolicyChanged:
+    async def old():
+        await ask(check, 1)
+
+    async def new():
+        await ask(check, 1, retry_policy=RetryPolicy(maximum_attempts=7))
+
+
+@harmless
+class SummaryAndResultTypeChanged:
+    async def old():
+        await ask(check, 1, summary="before")
+
+    async def new():
+        await ask(check, 1, summary="after", result_type=float)
+
+
+@harmless
+class TextChanged:
+    async def old():
+        await unit(text={"prompt": "one", "history": Items(["a", "b"])})
+
+    async def new():
+        await unit(text={"prompt": "two", "history": Items(["x"])})
+
+
+@harmless
+class OptionsOfAUnitChanged:
+    async def old():
+        await unit()
+
+    async def new():
+        options = UnitOptions(start_to_close_timeout=None, wait_cancellation_completed=True)
+        await unit(options=options, raise_cause=False, in_context=False)
+
+
+@harmless
+class OrderWithinOneActivation:
+    async def old():
+        await asyncio.gather(ask(check, 1), ask(other, 2), asyncio.sleep(5))
+
+    async def new():
+        await asyncio.gather(asyncio.sleep(5), ask(other, 2), ask(check, 1))
+
+
+@harmless
+class KeysReorderedWithinOneActivation:
+    async def old():
+        await asyncio.gather(unit(key="a"), unit(key="b"), unit(key="c"))
+
+    async def new():
+        await asyncio.gather(unit(key="c"), unit(key="a"), unit(key="b"))
+
+
+@harmless
+class TaskGroupInsteadOfGather:
+    async def old():
+        await asyncio.gather(ask(check, 1), ask(other, 2))
+
+    async def new():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ask(check, 1), name="first")
+            group.create_task(ask(other, 2), name="second")
+
+
+@harmless
+class LocalVariablesAndHelpers:
+    async def old():
+        a = await ask(check, 1)
+        await ask(other, a)
+
+    async def new():
+        async def helper(number):
+            renamed = await ask(check, number)
+            return await ask(other, renamed)
+
+        await helper(1)
+
+
+@harmless
+class LoggingAndNotes:
+    async def old():
+        await ask(check, 1)
+
+    async def new():
+        logging.getLogger("app").warning("before")
+        workflow.logger.info("asking")
+        current_engine().annotate("note", {"a": 1})
+        await ask(check, 1)
+
+
+@harmless
+class YieldingToTheLoop:
+    async def old():
+        await ask(check, 1)
+
+    async def new():
+        await asyncio.sleep(0)
+        async with asyncio.timeout(99):
+            await asyncio.sleep(0)
+
+        await ask(check, 1)
+
+
+@harmless
+class RandomNumbersDrawn:
+    async def old():
+        await ask(check, 1)
+
+    async def new():
+        workflow.random().random()
+        workflow.uuid4()
+        await ask(check, 1)
+
+
+@harmless
+class FailureHandledOtherwise:
+    async def old():
+        try:
+            await ask(check, 1)
+        except ActivityError:
+            await ask(other, 1)
+
+    async def new():
+        await ask(check, 1)
+
+
+@harmless
+class ResultChanged:
+    async def old():
+        return await ask(check, 1)
+
+    async def new():
+        return [await ask(check, 1), "more"]
+
+
+@harmless
+class TimerByAnotherCall:
+    async def old():
+        await asyncio.sleep(90)
+
+    async def new():
+        await workflow.sleep(timedelta(minutes=1.5))
+
+
+@pytest.mark.parametrize("order", ["first", "last", "together"])
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_harmless_change_is_no_mismatch(case, order):
+    driver = Driver(flow(case.old)).run_to_end(order)
+
+    again = driver.replay(flow(case.new))
+
+    assert again.run.status == "completed"
+    assert again.run.next_number == len(driver.activations)
+
+
+def test_a_set_without_annotation_beside_a_new_field_is_no_mismatch():
+    def both(fn):
+        return activity.defn(name="both")(fn)
+
+    def old_body(tags, order: OrderV1): ...
+    def new_body(tags, order: OrderV2): ...
+
+    old_activity, new_activity = both(old_body), both(new_body)
+
+    async def old():
+        await ask(old_activity, set([0, 8]), OrderV1("a"))  # noqa: C405
+
+    async def new():
+        await ask(new_activity, set([8, 0]), OrderV2("a"))  # noqa: C405
+
+    Driver(flow(old)).run_to_end().replay(flow(new))
+
+
+# How a mismatch behaves
+
+
+async def one():
+    await ask(check, 1)
+
+
+async def two():
+    await ask(other, 1)
+
+
+def mismatch(old, new, *, python=""):
+    driver = Driver(flow(old), start=new_start("Flow", python=python)).run_to_end()
+    with pytest.raises(NonDeterminismError) as caught:
+        driver.replay(flow(new))
+
+    return str(caught.value)
+
+
+def test_another_minor_version_of_python_is_named_first():
+    message = mismatch(one, two, python="cpython-3.9")
+
+    assert message.startswith(
+        f"this run was recorded on cpython-3.9 and is replayed on {python_version()}"
+    )
+
+
+@pytest.mark.parametrize("python", ["", python_version()])
+def test_the_same_or_an_unknown_python_is_not_named(python):
+    assert "recorded on" not in mismatch(one, two, python=python)
+
+
+@pytest.mark.parametrize(("last", "named"), [("cpython-3.9", True), (python_version(), False)])
+def test_the_python_that_counts_is_that_of_the_last_owner(last, named):
+    async def old():
+        await ask(check, 1)
+        await ask(check, 2)
+
+    async def new():
+        await ask(check, 1)
+        await ask(other, 2)
+
+    first = "cpython-3.9" if last == python_version() else python_version()
+    driver = Driver(flow(old), start=new_start("Flow", python=first))
+    driver.begin()
+    driver.activate(Taken(worker="w", fence=2, python=last, time=driver.time))
+    driver.run_to_end()
+
+    with pytest.raises(NonDeterminismError) as caught:
+        driver.replay(flow(new))
+
+    assert str(caught.value).startswith("this run was recorded on") is named
+
+
+def test_a_mismatch_cannot_be_caught_by_workflow_code():
+    async def new():
+        for _ in range(3):
+            try:
+                await ask(other, 1)
+            except Exception:
+                continue
+
+        await ask(check, 1)
+
+    assert "got activity 'other' #1" in mismatch(one, new)
+
+
+def test_the_line_is_the_one_that_asks():
+    async def new():
+        await ask(check, 1)
+        await workflow.execute_activity(other, 1)
+
+    driver = Driver(flow(one)).run_to_end()
+    with pytest.raises(NonDeterminismError) as caught:
+        driver.replay(flow(new))
+
+    line = new.__code__.co_firstlineno + 2
+    assert caught.value.location == f"{__file__}:{line} in new"
+
+
+def test_the_line_is_the_one_that_waits_if_the_code_asks_for_too_little():
+    async def waits():
+        await asyncio.gather(asyncio.Event().wait())
+
+    driver = Driver(flow(one)).run_to_end()
+    with pytest.raises(NonDeterminismError) as caught:
+        driver.replay(flow(waits))
+
+    line = waits.__code__.co_firstlineno + 1
+    assert caught.value.location == f"{__file__}:{line} in waits"
+
+
+def test_a_type_that_no_longer_fits_the_record_is_a_mismatch_that_says_so():
+    target = version(int)
+
+    async def old():
+        await ask(ORDER_V1, OrderV1("a"))
+
+    async def new():
+        await ask(target, 5)
+
+    assert "argument 1 of activity 'book' does not fit int" in mismatch(old, new)
+
+
+def test_code_that_goes_on_after_the_record_continues_live():
+    async def new():
+        await ask(check, 1)
+        return await ask(other, 2)
+
+    driver = Driver(flow(one))
+    driver.begin()
+    again = driver.replay(flow(new)).run_to_end()
+
+    assert again.result == 2
+    again.check_replays()
+
+
+def test_a_definition_may_move_as_long_as_its_name_stays():
+    renamed = activity.defn(name="check")(lambda value: value)
+    assert definition_of(renamed).name == "check"
+
+    async def new():
+        await ask(renamed, 1)
+
+    assert Driver(flow(one)).run_to_end().replay(flow(new)).run.status == "completed"

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+from durable_core import _defaults
+from durable_core import history as h
+from durable_core.exceptions import StoreCorruptError, StoreVersionError
+from hypothesis import given
+from hypothesis import strategies as st
+
+SMALL = h.Payload(data=b'{"a":1}')
+LARGE = h.Payload(data=b'"' + b"x" * _defaults.INLINE_LIMIT + b'"')
+
+START = h.Start(
+    namespace="default",
+    workflow_id="order-1",
+    run_id="run-1",
+    workflow_type="Order",
+    task_queue="orders",
+    time=1.5,
+    args=SMALL,
+    args_digest="d",
+    seed="s",
+    effect_scope="run-1",
+    lineage="run-1",
+)
+FAILURE = h.Failure(
+    type="ValueError",
+    message="bad",
+    state=b"{}",
+    cause=h.Failure(type="Declined", kind="application", non_retryable=True, retry_after=1.5),
+)
+ATTEMPTS = (
+    h.Attempt(number=1, outcome="lost", ended=2.0, fence=1),
+    h.Attempt(number=2, outcome="failed", started=1.0, ended=2.0, worker="w", failure=FAILURE),
+)
+EVENTS = (
+    h.Taken(worker="1@host", fence=3, python="cpython-3.11", time=9.0),
+    h.ActivityCompleted(seq=1, result=SMALL, attempts=ATTEMPTS),
+    h.ActivityFailed(seq=2, failure=FAILURE, retry_state=4, attempts=ATTEMPTS),
+    h.ActivityCancelled(seq=3),
+    h.TimerFired(seq=4),
+)
+COMMANDS = (
+    h.ScheduleActivity(
+        seq=5, name="charge", args=SMALL, digest="d", key="k", occurrence=2, text=SMALL
+    ),
+    h.StartTimer(seq=6, delay=1.5, due=11.0, occurrence=3),
+    h.CancelActivity(seq=1, wait=True),
+    h.CancelTimer(seq=4),
+    h.CompleteRun(result=SMALL),
+    h.FailRun(failure=FAILURE, cancelled=True),
+)
+ACTIVATION = h.Activation(
+    number=7,
+    time=10.0,
+    fence=3,
+    events=EVENTS,
+    commands=COMMANDS,
+    notes=(h.Note(name="usage", value=b"[1]"),),
+)
+
+
+def pack(record, lineage="run-1"):
+    packer = h.Packer(lineage)
+    return packer.pack(record), packer.items
+
+
+def with_fields(data: bytes, **changes: object) -> bytes:
+    """Return a packed record as another version of the code would have written it."""
+    return msgspec.msgpack.encode({**msgspec.msgpack.decode(data), **changes})
+
+
+def test_every_kind_of_event_and_command_comes_back_as_it_was():
+    data, items = pack(ACTIVATION)
+
+    assert h.activation_from(data) == ACTIVATION
+    assert items == {}
+
+
+def test_start_records_events_and_pending_activities_come_back_as_they_were():
+    pending = h.PendingActivity(seq=3, attempts=ATTEMPTS, retry_at=12.5)
+
+    assert h.start_from(pack(START)[0]) == START
+    assert h.pending_from(pack(pending)[0]) == pending
+    assert [h.event_from(pack(event)[0]) for event in EVENTS] == list(EVENTS)
+
+
+def test_the_sample_above_has_every_kind_of_event_and_command():
+    assert {type(e) for e in EVENTS} == set(h.Event.__args__)
+    assert {type(c) for c in COMMANDS} == set(h.Command.__args__)
+
+
+def test_fields_at_their_default_take_no_room():
+    data, _ = pack(h.Activation(number=0, time=0.0, fence=1))
+
+    assert msgspec.msgpack.decode(data) == {"number": 0, "time": 0.0, "fence": 1}
+
+
+LARGE_RECORDS = [
+    h.Activation(number=0, time=0.0, fence=1, events=(h.ActivityCompleted(seq=1, result=LARGE),)),
+    h.Activation(
+        number=0,
+        time=0.0,
+        fence=1,
+        commands=(h.ScheduleActivity(seq=1, name="a", args=LARGE, digest="d", text=LARGE),),
+    ),
+    h.Activation(number=0, time=0.0, fence=1, commands=(h.CompleteRun(result=LARGE),)),
+    h.ActivityCompleted(seq=1, result=LARGE),
+    msgspec.structs.replace(START, args=LARGE),
+]
+
+
+@pytest.mark.parametrize(
+    "record", LARGE_RECORDS, ids=["result", "arguments", "end", "event", "input"]
+)
+def test_a_large_payload_leaves_its_record_and_comes_back(record):
+    data, items = pack(record)
+    decode = {h.Activation: h.activation_from, h.Start: h.start_from}.get(
+        type(record), h.event_from
+    )
+    read = decode(data)
+
+    assert len(data) < 500
+    assert list(items.values()) == [LARGE.data]
+    assert set(h.references(read)) == set(items)
+    assert h.resolve(read, items) == record
+
+
+def test_a_payload_at_the_limit_stays_and_one_byte_more_leaves():
+    at_limit = h.Payload(data=b"x" * _defaults.INLINE_LIMIT)
+    above = h.Payload(data=b"x" * (_defaults.INLINE_LIMIT + 1))
+
+    assert pack(h.CompleteRun(result=at_limit))[1] == {}
+    assert len(pack(h.CompleteRun(result=above))[1]) == 1
+
+
+def test_equal_large_payloads_of_one_lineage_are_one_item():
+    packer = h.Packer("run-1")
+    packer.pack(h.CompleteRun(result=LARGE))
+    packer.pack(h.ActivityCompleted(seq=1, result=LARGE))
+
+    assert len(packer.items) == 1
+    assert packer.items.keys() != pack(h.CompleteRun(result=LARGE), "run-2")[1].keys()
+
+
+def test_the_size_of_what_left_is_known_without_reading_it():
+    data, _ = pack(h.ActivityCompleted(seq=1, result=LARGE))
+
+    assert h.event_from(data).result.size == len(LARGE.data)
+
+
+def test_a_missing_item_is_reported_with_its_address_and_size():
+    data, items = pack(h.ActivityCompleted(seq=1, result=LARGE))
+    (address,) = items
+
+    with pytest.raises(StoreCorruptError, match=f"{address} of {len(LARGE.data)} bytes is missing"):
+        h.resolve(h.event_from(data), {})
+
+
+@pytest.mark.parametrize(
+    ("read", "record"),
+    [(h.activation_from, ACTIVATION), (h.start_from, START)],
+    ids=["activation", "start"],
+)
+def test_a_record_of_a_newer_version_is_refused_with_the_remedy(read, record):
+    data = with_fields(pack(record)[0], version=2)
+
+    with pytest.raises(
+        StoreVersionError, match=r"version 2 .* newer durable-core.* up to 1: upgrade"
+    ):
+        read(data)
+
+
+def test_a_field_that_a_later_patch_adds_is_read_over():
+    data = with_fields(pack(ACTIVATION)[0], hint="from the future")
+
+    assert h.activation_from(data) == ACTIVATION
+
+
+@pytest.mark.parametrize(
+    ("read", "what"),
+    [
+        (h.activation_from, "an activation"),
+        (h.start_from, "a start record"),
+        (h.event_from, "an event"),
+        (h.pending_from, "a pending activity"),
+    ],
+    ids=lambda part: part if isinstance(part, str) else "",
+)
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x80", b"{}", msgspec.msgpack.encode([1, 2])])
+def test_bytes_that_are_something_else_are_refused(read, what, data):
+    with pytest.raises(StoreCorruptError, match=f"{len(data)} bytes of the store are not {what}"):
+        read(data)
+
+
+@given(st.data())
+def test_a_record_that_was_cut_is_refused(data):
+    packed, _ = pack(ACTIVATION)
+    length = data.draw(st.integers(0, len(packed) - 1))
+
+    with pytest.raises(StoreCorruptError):
+        h.activation_from(packed[:length])
+
+
+@given(st.data())
+def test_flipped_bytes_raise_nothing_but_what_is_documented(data):
+    packed = bytearray(pack(ACTIVATION)[0])
+    index = data.draw(st.integers(0, len(packed) - 1))
+    packed[index] ^= data.draw(st.integers(1, 255))
+
+    try:
+        h.activation_from(bytes(packed))
+    except (StoreCorruptError, StoreVersionError):
+        pass
