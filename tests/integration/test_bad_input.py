@@ -94,7 +94,9 @@ def test_a_url_that_names_no_file_is_refused_with_the_form_it_should_have(url, t
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("url", ["postgresql://host/db", "postgres://host/db", "temporal://host"])
+@pytest.mark.parametrize(
+    "url", ["postgresql://host/db", "postgres://host/db", "temporal://host", "sqlite:///:memory:"]
+)
 def test_a_url_of_an_engine_to_come_says_that_it_is_not_there_yet(url):
     with pytest.raises(NotSupported, match="not supported by this version yet; use sqlite:///path"):
         asyncio.run(connect(url))

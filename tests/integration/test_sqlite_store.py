@@ -129,6 +129,12 @@ def test_a_commit_that_was_durable_and_then_failed_is_found_and_not_repeated(
         def __getattr__(self, name):
             return getattr(self.connection, name)
 
+        def __enter__(self):
+            return self.connection.__enter__()
+
+        def __exit__(self, *error):
+            return self.connection.__exit__(*error)
+
         def execute(self, sql, *bindings):
             done = self.connection.execute(sql, *bindings)
             if sql == "COMMIT" and self.armed:

@@ -70,6 +70,11 @@ def _parse(url: str) -> Path:
             "sqlite:////absolute/path (three or four slashes, no host, no options)"
         )
 
+    if parts.path == "/:memory:":
+        raise NotSupported(
+            f"{url!r}: a store in memory is not supported by this version yet; use sqlite:///path"
+        )
+
     return Path(unquote(parts.path[1:]))
 
 

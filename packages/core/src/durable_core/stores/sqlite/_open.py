@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ APPLICATION_ID = 0x44555242
 SCHEMA_VERSION = 1
 _SETTINGS = {"synchronous": "full", "fullfsync": "on", "cache_size": -16384, "mmap_size": 0}
 _OLDEST_SQLITE = (3, 51, 3)
+_BUSY_LIMIT = 10.0
 
 
 @contextmanager
@@ -75,9 +77,9 @@ def prepare(path: Path) -> None:
     with translated(str(path)):
         connection = connect(path)
         try:
-            connection.set_busy_timeout(10_000)
+            connection.set_busy_timeout(int(_BUSY_LIMIT * 1000))
             _check(connection, path)
-            connection.pragma("journal_mode", "wal")
+            _switch_to_wal(connection)
             _migrate(connection, path)
         finally:
             connection.close()
@@ -113,7 +115,7 @@ def connect(path: Path) -> apsw.Connection:
     """
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     # Whoever opens or closes a WAL database first or last holds it alone for a moment.
-    connection.set_busy_timeout(10_000)
+    connection.set_busy_timeout(int(_BUSY_LIMIT * 1000))
     # One by one: a statement that answers with a row would hold up those behind it in a script.
     for name, value in _SETTINGS.items():
         connection.pragma(name, value)
@@ -139,10 +141,13 @@ def _create(path: Path) -> None:
 
 def _check(connection: apsw.Connection, path: Path) -> None:
     # As of one moment: another process may be making the schema just now.
-    with connection:
+    connection.execute("BEGIN")
+    try:
         application = connection.pragma("application_id")
         version = connection.pragma("user_version")
         tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
+    finally:
+        connection.execute("COMMIT")
 
     if application == APPLICATION_ID:
         if isinstance(version, int) and version > SCHEMA_VERSION:
@@ -161,6 +166,21 @@ def _check(connection: apsw.Connection, path: Path) -> None:
 
     if not os.access(path, os.W_OK):
         raise StoreReadOnlyError(f"{path} cannot be written: give this user write permission on it")
+
+
+def _switch_to_wal(connection: apsw.Connection) -> None:
+    """Make it a WAL database; SQLite's own waiting does not cover two who try at once."""
+    deadline = time.monotonic() + _BUSY_LIMIT
+    while True:
+        try:
+            connection.pragma("journal_mode", "wal")
+        except apsw.BusyError:
+            if time.monotonic() > deadline:
+                raise
+
+            time.sleep(0.002)
+        else:
+            return
 
 
 def _migrate(connection: apsw.Connection, path: Path) -> None:
