@@ -479,7 +479,7 @@ def main() -> None:
         driver = Driver.load(saved, target)
         driver.check_replays()
         fresh = Driver(target).run_to_end("first").result
-        print(json.dumps({"flow": saved["flow"], "result": driver.result, "fresh": fresh}))
+        print(json.dumps({"flow": saved["flow"], "outcome": driver.outcome, "fresh": fresh}))
 
 
 if __name__ == "__main__":

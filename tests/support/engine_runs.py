@@ -252,6 +252,12 @@ class Driver:
         return _json.decode(closed.result.data, Any, what="the result")
 
     @property
+    def outcome(self) -> Any:
+        """The result of the run, or the type of what it failed with."""
+        failed = isinstance(self.run.closed, FailRun)
+        return {"failed": type(self.failure).__name__} if failed else self.result
+
+    @property
     def failure(self) -> BaseException:
         """What the run failed with."""
         closed = self.run.closed

@@ -155,6 +155,22 @@ def test_dropping_a_run_whose_cleanup_misbehaves_raises_nothing():
     gc.collect()
 
 
+def test_tasks_that_cleanup_starts_while_a_run_is_dropped_are_closed_too():
+    async def code():
+        async def undo(name):
+            await call(name)
+
+        try:
+            await call("a")
+        finally:
+            await asyncio.gather(undo("b"), undo("c"))
+
+    driver = begun(code)
+
+    driver.run.close()
+    gc.collect()  # warns about coroutines that nobody awaited, if there are any
+
+
 # anyio
 
 

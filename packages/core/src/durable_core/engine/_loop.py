@@ -162,12 +162,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def close_run(self) -> None:
         """Close every coroutine and generator of the run, here in its own loop. Never raises."""
         self._closed = True
-        for task in list(self._tasks):
-            if not task.done():
-                # Whatever user code raises in its `finally`, the run is being dropped.
-                with contextlib.suppress(BaseException):
-                    task.get_coro().close()
-
+        self._close_tasks()
         for generator in list(self._generators):
             closing = generator.aclose()
             with contextlib.suppress(BaseException):
@@ -175,9 +170,18 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
             closing.close()
 
-        self._tasks.clear()
+        self._close_tasks()
         self._generators.clear()
         self._ready.clear()
+
+    def _close_tasks(self) -> None:
+        # Not over a copy: cleanup may start further tasks, which never get to run.
+        while self._tasks:
+            task = self._tasks.pop()
+            if not task.done():
+                # Whatever user code raises in its `finally`, the run is being dropped.
+                with contextlib.suppress(BaseException):
+                    task.get_coro().close()
 
     # What asyncio asks of a loop
 
