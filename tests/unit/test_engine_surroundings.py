@@ -15,47 +15,8 @@ from durable_core.history import (
     CompleteRun,
     ScheduleActivity,
 )
+from support.engine_asking import answer, ask, begun, call, other, start
 from support.engine_runs import Driver, flow, new_start
-
-
-@activity.defn
-async def ask(question):
-    return f"answer to {question}"
-
-
-@activity.defn
-async def other(question):
-    return f"other answer to {question}"
-
-
-def start(name):
-    return workflow.start_activity(ask, name)
-
-
-async def call(name):
-    return await workflow.execute_activity(ask, name)
-
-
-def begun(fn, *args):
-    driver = Driver(flow(fn), *args)
-    driver.begin()
-    return driver
-
-
-def args_of(driver):
-    """Return the argument of each activity that is pending, in order."""
-    return [eval(p.args)[0] for _, p in sorted(driver.run.pending.items())]
-
-
-def answer(driver, name):
-    """End the activity that was asked ``name``."""
-    (seq,) = [s for s, p in driver.run.pending.items() if eval(p.args)[0] == name]
-    return driver.complete(seq, f"answer to {name}")
-
-
-def kinds(activation):
-    return [type(command).__name__ for command in activation.commands]
-
 
 # Time, randomness, identity
 
