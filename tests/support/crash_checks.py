@@ -71,7 +71,7 @@ class Trial:
         """Check the end; return how many effects happened twice."""
         self._check_recorded()
         counts = self._ledger.counts(self._workflow_id)
-        assert set(counts) == _ALL, f"effects that are missing or foreign: {set(counts) ^ _ALL}"
+        assert set(counts) == ALL, f"effects that are missing or foreign: {set(counts) ^ ALL}"
         for effect, times in counts.items():
             allowed = 1 + self._in_flight[effect]
             assert times <= allowed, f"{effect} happened {times} times, {allowed} could be"
@@ -84,4 +84,4 @@ class Trial:
         assert not again, f"recorded activities ran again: {again}"
 
 
-_ALL = {"add/1", "add/2", "add/3", "concurrent/a", "concurrent/c", "blocking/b", "flaky/done"}
+ALL = {"add/1", "add/2", "add/3", "concurrent/a", "concurrent/c", "blocking/b", "flaky/done"}

@@ -61,7 +61,9 @@ class Ledger:
         if not self.path.exists():
             return []
 
-        found = [Effect(**json.loads(line)) for line in self.path.read_text().splitlines()]
+        # What follows the last newline is a line that another process is just writing.
+        lines = self.path.read_text().split("\n")[:-1]
+        found = [Effect(**json.loads(line)) for line in lines]
         return [e for e in found if workflow_id is None or e.workflow_id == workflow_id]
 
     def counts(self, workflow_id: str | None = None) -> Counter[str]:
