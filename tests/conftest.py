@@ -15,13 +15,19 @@ hypothesis.settings.load_profile("here")
 
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="run the long crash suite")
+    parser.addoption(
+        "--replay-always", action="store_true", help="replay runs from the start at every step"
+    )
 
 
 @pytest.fixture(autouse=True)
-def _own_surroundings(tmp_path, monkeypatch):
+def _own_surroundings(tmp_path, monkeypatch, request):
     """Keep the test off the default store, and off settings that it did not make."""
     for name in [name for name in os.environ if name.startswith("DURABLE_")]:
         monkeypatch.delenv(name)
+
+    if request.config.getoption("--replay-always"):
+        monkeypatch.setenv("DURABLE_MAX_CACHED_WORKFLOWS", "0")
 
     monkeypatch.chdir(tmp_path)
 

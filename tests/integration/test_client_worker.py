@@ -304,7 +304,7 @@ def test_a_second_start_with_an_open_id_is_refused_and_with_a_closed_one_is_a_ne
             starter = client if local else other
             first = await client.start_workflow(Waiting.run, id="w", task_queue=QUEUE)
             with pytest.raises(
-                WorkflowAlreadyStartedError, match=r"'w' is open: use its handle"
+                WorkflowAlreadyStartedError, match=r"'w' is open \(running\): use its handle"
             ) as e:
                 await starter.start_workflow(Waiting.run, id="w", task_queue=QUEUE)
 
@@ -437,7 +437,7 @@ def test_a_retry_is_logged_as_a_warning_with_its_delay(store_url, caplog):
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert warnings == [
         f"activity 'fails' of run 'w' failed (attempt {n}): ConnectionError: no route; next "
-        "attempt in 0.0 s"
+        "attempt in 0.0 s. See: durable show w"
         for n in (1, 2)
     ]
 

@@ -182,7 +182,7 @@ def test_no_credential_is_recorded_when_the_connection_is_lost(bench, seen, kind
 
 def test_a_key_that_is_no_header_is_not_recorded(bench, seen, monkeypatch):
     # A line end in the variable is a common accident; the HTTP library quotes what it refuses.
-    monkeypatch.setattr("durable_core.worker._bodies._until", at_once)
+    monkeypatch.setattr("durable_core._clock.Clock.sleep_until", at_once)
     with pytest.raises(openai.APIConnectionError) as raised:
         asyncio.run(run_with_secrets(bench, key=f"sk-{CANARY}-key\n"))
 
@@ -191,7 +191,7 @@ def test_a_key_that_is_no_header_is_not_recorded(bench, seen, monkeypatch):
     seen.check()
 
 
-async def at_once(due: float) -> None:
+async def at_once(clock: object, due: float) -> None:
     """Wait for no retry."""
 
 

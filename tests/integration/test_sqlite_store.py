@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import apsw
 import pytest
@@ -244,11 +245,16 @@ def test_a_run_of_a_killed_worker_can_be_claimed_and_counts_as_taken_over(proces
             worker = await store.register_worker("me")
             row = await store.find("default", "workflow-r")
             assert await store.owner_alive(row)
-            assert await store.claimable("default", "queue", worker=worker, limit=9) == []
+            assert (
+                await store.claimable("default", "queue", worker=worker, now=time.time(), limit=9)
+                == []
+            )
             assert await store.append(claim("r", worker, fence=1)) is REFUSED
             other.kill()
             assert not await store.owner_alive(row)
-            found = await store.claimable("default", "queue", worker=worker, limit=9)
+            found = await store.claimable(
+                "default", "queue", worker=worker, now=time.time(), limit=9
+            )
             assert [r.run_id for r in found] == ["r"]
             assert await store.append(claim("r", worker, fence=1)) is ACCEPTED
             row = await store.find("default", "workflow-r")
@@ -280,7 +286,10 @@ def test_a_closed_run_cannot_be_claimed(store_path):
             await store.append(first("r", worker))
             await store.append(step("r", worker, 1, status="completed"))
             assert await store.append(claim("r", worker, fence=1)) is REFUSED
-            assert await store.claimable("default", "queue", worker=worker, limit=9) == []
+            assert (
+                await store.claimable("default", "queue", worker=worker, now=time.time(), limit=9)
+                == []
+            )
 
     asyncio.run(main())
 

@@ -278,7 +278,7 @@ class Driver:
 
     def replay(self, target: type | None = None, *, activations: int | None = None) -> Driver:
         """Return a driver whose run was rebuilt from the record, by the same or by other code."""
-        again = Driver(target or self.definition.cls, start=self.start)
+        again = Driver(target or self.definition.target, start=self.start)
         again.host = self.host
         again.run = Run(self.start, again.definition, self.host)
         again.items = dict(self.items)

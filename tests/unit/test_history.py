@@ -40,6 +40,9 @@ EVENTS = (
     h.ActivityFailed(seq=2, failure=FAILURE, retry_state=4, attempts=ATTEMPTS),
     h.ActivityCancelled(seq=3),
     h.TimerFired(seq=4),
+    h.SignalReceived(name="approve", args=SMALL, request="r", client="me", time=9.5),
+    h.CancelRequested(request="c", reason="late", client="me", time=9.5),
+    h.Rewound(to=3, next_seq=9, reason="again", client="me", time=9.5),
 )
 COMMANDS = (
     h.ScheduleActivity(
@@ -49,7 +52,8 @@ COMMANDS = (
     h.CancelActivity(seq=1, wait=True),
     h.CancelTimer(seq=4),
     h.CompleteRun(result=SMALL),
-    h.FailRun(failure=FAILURE, cancelled=True),
+    h.FailRun(failure=FAILURE, cancelled=True, culprits=(2,)),
+    h.TerminateRun(failure=FAILURE, client="me", details=b"[1]"),
 )
 ACTIVATION = h.Activation(
     number=7,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
-__all__ = ["from_timestamp", "now"]
+__all__ = ["Clock", "from_timestamp", "now"]
 
 
 def now() -> float:
@@ -16,3 +19,21 @@ def now() -> float:
 def from_timestamp(seconds: float) -> datetime:
     """Return the aware UTC datetime of a recorded time."""
     return datetime.fromtimestamp(seconds, tz=UTC)
+
+
+class Clock:
+    """The time by which runs live; a test may let it skip what is only waited for."""
+
+    def now(self) -> float:
+        """Return the seconds since the epoch, UTC."""
+        return now()
+
+    def call_at(self, when: float, callback: Callable[..., Any], *args: Any) -> asyncio.TimerHandle:
+        """Call a function on the running loop when it is that late, or at once if it is already."""
+        delay = max(0.0, when - self.now())
+        return asyncio.get_running_loop().call_later(delay, callback, *args)
+
+    async def sleep_until(self, when: float) -> None:
+        """Return when it is that late by the wall clock, which may be set meanwhile."""
+        while (left := when - self.now()) > 0:  # noqa: ASYNC110  # there is nothing to be woken by
+            await asyncio.sleep(left)

@@ -82,6 +82,8 @@ class UnitOptions:
 
     Attributes:
         start_to_close_timeout: Seconds that one attempt may take; None is no limit.
+        schedule_to_start_timeout: Seconds that it may wait for its first attempt to begin.
+        schedule_to_close_timeout: Seconds that it may take in all, with its retries.
         retry_window: Seconds from the first attempt after which no further one starts; None is no
             limit.
         retry_policy: When a failed attempt is followed by another.
@@ -92,6 +94,8 @@ class UnitOptions:
     """
 
     start_to_close_timeout: float | None = 600.0
+    schedule_to_start_timeout: float | None = None
+    schedule_to_close_timeout: float | None = None
     retry_window: float | None = None
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     decide: Callable[[BaseException], RetryDecision] | None = None
@@ -123,8 +127,9 @@ class Unit:
         key: Tells apart units of one name, such as a tool call id prefixed by the run path. Part of
             the identity, together with an occurrence number that the engine counts.
         text: Data that is recorded for readers and may differ on replay, such as a prompt: a
-            difference is noted in the log, the recorded result stands. An `Items` value inside it
-            is stored item by item.
+            difference is noted in log and history, the recorded result stands. An `Items` value
+            inside it is stored item by item, and compared only if ``strict``.
+        strict: Whether a difference of ``text`` is a mismatch instead.
         arg_types: Types that the body's arguments are decoded to; None takes the body's
             annotations.
         result_type: Type that the result is decoded to; None takes the body's annotation.
@@ -141,6 +146,7 @@ class Unit:
     args: tuple[Any, ...] = ()
     key: str = ""
     text: Mapping[str, Any] | None = None
+    strict: bool = False
     arg_types: tuple[Any, ...] | None = None
     result_type: Any = None
     resources: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["RetryPolicy"]
+__all__ = ["RetryPolicy", "WorkflowIDConflictPolicy", "WorkflowIDReusePolicy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +70,25 @@ class RetryPolicy:
             return min(initial * self.backoff_coefficient ** (attempt - 1), ceiling)
         except OverflowError:
             return ceiling
+
+
+class WorkflowIDReusePolicy(IntEnum):
+    """What starting a run does if its id is that of a run that has ended."""
+
+    ALLOW_DUPLICATE = 1
+    """Start another run."""
+    ALLOW_DUPLICATE_FAILED_ONLY = 2
+    """Start another run unless the one before completed."""
+    REJECT_DUPLICATE = 3
+    """Refuse."""
+
+
+class WorkflowIDConflictPolicy(IntEnum):
+    """What starting a run does if its id is that of a run that is open."""
+
+    FAIL = 1
+    """Refuse."""
+    USE_EXISTING = 2
+    """Return a handle on the run that is open."""
+    TERMINATE_EXISTING = 3
+    """Terminate the run that is open, and start another one."""

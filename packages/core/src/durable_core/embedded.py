@@ -20,7 +20,6 @@ from urllib.parse import quote
 from . import _defaults, _ids, history
 from . import exceptions as ex
 from ._arguments import UNSET, arguments
-from .activity._defn import signature_types
 from .client import Client, _url
 from .engine import Run
 from .payloads import _digest, _json
@@ -116,7 +115,7 @@ async def execute_workflow(
         )
         raise error from cause
 
-    type_ = signature_types(workflow_defn.definition_of(workflow).run_fn)[1]
+    type_ = workflow_defn.definition_of(workflow).result_type
     return cast(
         "_R", _json.decode(finished.result, type_, what=f"the recorded result of run {id!r}")
     )
@@ -206,7 +205,7 @@ async def _attach(
 
     row = await client.store.find(start.namespace, start.workflow_id)
     if row is None:
-        return worker.begin(start, context=context, resources=resources)
+        return worker.begin(start, context=context, resources=resources, reuse="never")
 
     recorded = history.start_from(await client.store.read_start(row.run_id))
     if recorded.args_digest != start.args_digest:
@@ -244,7 +243,7 @@ def _check_same(worker: Worker, start: history.Start, recorded: history.Start) -
     path = None
     if start.args_digest != recorded.args_digest:
         # As on replay, a field that was added with a default makes no other input.
-        types = signature_types(worker.registered.workflow(start.workflow_type).run_fn)[0][1:]
+        types = worker.registered.workflow(start.workflow_type).arg_types
         what = f"the input of workflow {start.workflow_type!r}"
         args = _json.decode_args(start.args.data, types, what=what)
         path = _digest.difference(recorded.args.data, args, types, what=what)

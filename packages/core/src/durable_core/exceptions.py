@@ -17,6 +17,8 @@ Split by what the reader does next::
     │   │   └── NotRegisteredError
     │   ├── NotInWorkflowError        called outside workflow code
     │   ├── NotInActivityError        called outside an activity
+    │   ├── ReadOnlyContextError      a query tried to change its run
+    │   ├── WorkflowQueryFailedError  a query raised; its ``cause`` says why
     │   ├── NotSupported              this engine or version cannot do that
     │   ├── WorkflowAlreadyStartedError
     │   └── WorkflowNotFoundError
@@ -58,6 +60,7 @@ __all__ = [
     "NotInWorkflowError",
     "NotRegisteredError",
     "NotSupported",
+    "ReadOnlyContextError",
     "RetryState",
     "SpinError",
     "StoreClosedError",
@@ -72,6 +75,7 @@ __all__ = [
     "WorkflowBugError",
     "WorkflowFailureError",
     "WorkflowNotFoundError",
+    "WorkflowQueryFailedError",
     "WorkflowStalledError",
 ]
 
@@ -210,6 +214,19 @@ class NotInWorkflowError(CallError, RuntimeError):
 
 class NotInActivityError(CallError, RuntimeError):
     """A function of ``durable_core.activity`` was called outside an activity."""
+
+
+class ReadOnlyContextError(CallError, RuntimeError):
+    """Code that may only look, such as a query, tried to change its run."""
+
+
+class WorkflowQueryFailedError(CallError):
+    """A query raised, or the run has none of that name; its ``cause`` says why."""
+
+    @property
+    def cause(self) -> BaseException | None:
+        """What the query raised, if it ran."""
+        return self.__cause__
 
 
 class NotSupported(CallError, RuntimeError):  # the documented name

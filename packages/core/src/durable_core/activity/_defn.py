@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import types
 import typing
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from durable_core import _defaults, adapter
 from durable_core.common import RetryPolicy
-from durable_core.exceptions import DefinitionError
+from durable_core.exceptions import DefinitionError, NotSupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ class Definition:
         fn: The callable.
         is_async: Whether the body runs on the event loop; else in a thread.
         start_to_close_timeout: Seconds one attempt may take, unless the call says otherwise.
+        schedule_to_close_timeout: Seconds all attempts may take, unless the call says otherwise.
         retry_policy: Retries, unless the call says otherwise.
     """
 
@@ -41,7 +43,14 @@ class Definition:
     fn: Callable[..., Any]
     is_async: bool
     start_to_close_timeout: float | None = _defaults.START_TO_CLOSE
+    schedule_to_close_timeout: float | None = None
     retry_policy: RetryPolicy | None = None
+
+    @property
+    def body(self) -> Callable[..., Any] | None:
+        """The callable; None for a method without its object, which a worker may know."""
+        unbound = inspect.isfunction(self.fn) and next(iter(_parameters(self.fn)), "") == "self"
+        return None if unbound else self.fn
 
 
 @overload
@@ -53,6 +62,7 @@ def defn(
     *,
     name: str | None = None,
     start_to_close_timeout: timedelta | None = None,
+    schedule_to_close_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
 ) -> Callable[[F], F]: ...
 
@@ -63,16 +73,21 @@ def defn(
     *,
     name: str | None = None,
     start_to_close_timeout: timedelta | None = None,
+    schedule_to_close_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
 ) -> F | Callable[[F], F]:
     """Make a function an activity: a call that is recorded when a workflow makes it.
 
-    An ``async def`` runs on the event loop of the worker, a plain ``def`` in a thread.
+    An ``async def`` runs on the event loop of the worker, a plain ``def`` in a thread. Called
+    directly in workflow code, an ``async def`` is recorded with the options given here, and what it
+    raises comes out as it is; called anywhere else it is the function that it was. A plain ``def``
+    has to go through `workflow.execute_activity`, since a workflow cannot wait for it otherwise.
 
     Args:
         fn: The function, when used without parentheses.
         name: Name in histories; the function's own name by default. Keep it when renaming.
         start_to_close_timeout: Default of the time that one attempt may take; 10 minutes.
+        schedule_to_close_timeout: Default of the time that all attempts may take; no limit.
         retry_policy: Default of the retries; temporalio's.
 
     Raises:
@@ -89,27 +104,86 @@ def defn(
                 f"{function!r} has no name to record; give one: activity.defn(name=…)"
             )
 
-        timeout = _defaults.START_TO_CLOSE
-        if start_to_close_timeout is not None:
-            timeout = start_to_close_timeout.total_seconds()
-            if timeout <= 0:
-                raise DefinitionError(
-                    f"start_to_close_timeout of activity {chosen!r} must be positive, got "
-                    f"{start_to_close_timeout}"
-                )
+        try:
+            definition = Definition(
+                name=chosen,
+                fn=function,
+                is_async=is_async(function),
+                start_to_close_timeout=seconds(
+                    "start_to_close_timeout", start_to_close_timeout, _defaults.START_TO_CLOSE
+                ),
+                schedule_to_close_timeout=seconds(
+                    "schedule_to_close_timeout", schedule_to_close_timeout, None
+                ),
+                retry_policy=retry_policy,
+            )
+        except ValueError as error:
+            raise DefinitionError(f"activity {chosen!r}: {error}") from None
 
-        definition = Definition(
-            name=chosen,
-            fn=function,
-            is_async=is_async(function),
-            start_to_close_timeout=timeout,
-            retry_policy=retry_policy,
-        )
         setattr(function, _ATTRIBUTE, definition)
         _known[chosen] = definition
-        return function
+        return typing.cast("F", _callable_in_workflows(definition))
 
     return decorate if fn is None else decorate(fn)
+
+
+def _callable_in_workflows(definition: Definition) -> Callable[..., Any]:
+    """Return what stands for the function: the same, but in workflow code an activity."""
+    fn = definition.fn
+    if not inspect.isfunction(fn):
+        return fn
+
+    if inspect.iscoroutinefunction(fn):
+
+        @functools.wraps(fn)
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            engine = adapter.current_engine()
+            if engine is None:
+                return await fn(*args, **kwargs)
+
+            return await engine.schedule(_direct_unit(definition, args, kwargs))
+
+        return call
+
+    @functools.wraps(fn)
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        if adapter.current_engine() is not None:
+            raise NotSupported(
+                f"the activity {definition.name!r} is a plain def, which workflow code cannot wait "
+                f"for when it calls it directly: await workflow.execute_activity("
+                f"{fn.__name__}, …), or make it async"
+            )
+
+        return fn(*args, **kwargs)
+
+    return refuse
+
+
+def _direct_unit(
+    definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> adapter.Unit:
+    fn = definition.fn
+    if kwargs:
+        bound = inspect.signature(fn).bind(*args, **kwargs)
+        if bound.kwargs:
+            raise TypeError(
+                f"activity {definition.name!r} has keyword-only or ** parameters "
+                f"({', '.join(bound.kwargs)}), and recorded arguments are positional"
+            )
+
+        args = bound.args
+
+    if definition.body is None:
+        # A method: its object is no data, and travels with the body.
+        fn, args = types.MethodType(fn, args[0]), args[1:]
+
+    return adapter.Unit(
+        name=definition.name,
+        body=fn,
+        args=args,
+        options=unit_options(definition),
+        in_context=False,
+    )
 
 
 def definition_of(fn: object) -> Definition | None:
@@ -122,11 +196,14 @@ def definition_of(fn: object) -> Definition | None:
     if not bound:
         return found
 
+    # Of the function below, not of what stands for it in workflow code.
+    method: Any = fn
     return Definition(
         name=found.name,
-        fn=typing.cast("Callable[..., Any]", fn),
+        fn=types.MethodType(found.fn, method.__self__),
         is_async=found.is_async,
         start_to_close_timeout=found.start_to_close_timeout,
+        schedule_to_close_timeout=found.schedule_to_close_timeout,
         retry_policy=found.retry_policy,
     )
 
@@ -157,6 +234,11 @@ def signature_types(fn: Callable[..., Any]) -> tuple[tuple[Any, ...], Any]:
     return positional, hints.get("return", Any)
 
 
+def _parameters(fn: Callable[..., Any]) -> Iterator[str]:
+    code = fn.__code__
+    yield from code.co_varnames[: code.co_argcount]
+
+
 def _resolvable(fn: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
     """Yield those annotations that can be resolved: one that cannot must not spoil the others."""
     names = getattr(inspect.unwrap(fn), "__globals__", {})
@@ -169,25 +251,48 @@ def _resolvable(fn: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
 def unit_options(
     definition: Definition | None,
     *,
-    start_to_close_timeout: timedelta | None,
-    retry_policy: RetryPolicy | None,
+    start_to_close_timeout: timedelta | None = None,
+    schedule_to_start_timeout: timedelta | None = None,
+    schedule_to_close_timeout: timedelta | None = None,
+    retry_policy: RetryPolicy | None = None,
     wait_cancellation_completed: bool = False,
 ) -> adapter.UnitOptions:
     """Return the options of one call: what the call says, else the definition, else the defaults.
 
     Raises:
-        ValueError: The timeout is not positive.
+        ValueError: A timeout is not positive.
     """
-    timeout = definition.start_to_close_timeout if definition else _defaults.START_TO_CLOSE
-    if start_to_close_timeout is not None:
-        timeout = start_to_close_timeout.total_seconds()
-        if timeout <= 0:
-            raise ValueError(
-                f"start_to_close_timeout must be positive, got {start_to_close_timeout}"
-            )
-
+    known = definition or Definition(name="", fn=unit_options, is_async=False)
     return adapter.UnitOptions(
-        start_to_close_timeout=timeout,
-        retry_policy=retry_policy or (definition and definition.retry_policy) or RetryPolicy(),
+        start_to_close_timeout=seconds(
+            "start_to_close_timeout", start_to_close_timeout, known.start_to_close_timeout
+        ),
+        schedule_to_start_timeout=seconds(
+            "schedule_to_start_timeout", schedule_to_start_timeout, None
+        ),
+        schedule_to_close_timeout=seconds(
+            "schedule_to_close_timeout", schedule_to_close_timeout, known.schedule_to_close_timeout
+        ),
+        retry_policy=retry_policy or known.retry_policy or RetryPolicy(),
         wait_cancellation_completed=wait_cancellation_completed,
     )
+
+
+def seconds(name: str, given: timedelta | None, default: float | None) -> float | None:
+    """Return a timeout in seconds.
+
+    Raises:
+        ValueError: It is not positive.
+        TypeError: It is no timedelta.
+    """
+    if given is None:
+        return default
+
+    length: Any = given
+    if not isinstance(length, timedelta):
+        raise TypeError(f"{name} must be a timedelta, got {given!r}")
+
+    if length <= timedelta(0):
+        raise ValueError(f"{name} must be positive, got {given}")
+
+    return length.total_seconds()

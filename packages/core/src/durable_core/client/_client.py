@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from durable_core import _defaults, _ids
 from durable_core._arguments import UNSET, arguments
-from durable_core.exceptions import WorkflowAlreadyStartedError
+from durable_core._clock import Clock
+from durable_core.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable_core.exceptions import WorkflowAlreadyStartedError, WorkflowNotFoundError
 from durable_core.history import Packer
 from durable_core.payloads._failures import Registry
 from durable_core.stores import Outcome
@@ -22,12 +25,20 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from types import TracebackType
 
-    from durable_core.stores import Store
+    from durable_core.history import Start
+    from durable_core.stores import Reuse, Store
     from durable_core.worker import Worker
+    from durable_core.worker._owned import OwnedRun
 
 __all__ = ["Client"]
 
 R = TypeVar("R")
+
+_REUSE: dict[WorkflowIDReusePolicy, Reuse] = {
+    WorkflowIDReusePolicy.ALLOW_DUPLICATE: "always",
+    WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY: "failed",
+    WorkflowIDReusePolicy.REJECT_DUPLICATE: "never",
+}
 
 
 class Client:
@@ -39,8 +50,11 @@ class Client:
             result = await client.execute_workflow(Order.run, order, id="42", task_queue="orders")
     """
 
-    def __init__(self, store: Store, *, namespace: str, identity: str) -> None:
+    def __init__(
+        self, store: Store, *, namespace: str, identity: str, clock: Clock | None = None
+    ) -> None:
         self.store = store
+        self.clock = clock or Clock()
         self.namespace = namespace
         self.identity = identity
         self.changes = Changes(store)
@@ -97,6 +111,8 @@ class Client:
         args: Sequence[Any] = ...,
         id: str,
         task_queue: str,
+        id_reuse_policy: WorkflowIDReusePolicy = ...,
+        id_conflict_policy: WorkflowIDConflictPolicy = ...,
     ) -> WorkflowHandle[R]: ...
 
     @overload
@@ -108,6 +124,8 @@ class Client:
         args: Sequence[Any] = ...,
         id: str,
         task_queue: str,
+        id_reuse_policy: WorkflowIDReusePolicy = ...,
+        id_conflict_policy: WorkflowIDConflictPolicy = ...,
     ) -> WorkflowHandle[Any]: ...
 
     async def start_workflow(
@@ -118,6 +136,8 @@ class Client:
         args: Sequence[Any] = (),
         id: str,
         task_queue: str,
+        id_reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        id_conflict_policy: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.FAIL,
     ) -> WorkflowHandle[Any]:
         """Start a run and return a handle on it once the start is durable.
 
@@ -127,14 +147,16 @@ class Client:
             args: Its arguments, if there is more than one.
             id: Tells the run from every other one that is open.
             task_queue: Queue whose workers execute it.
+            id_reuse_policy: What to do if a run with this id has ended.
+            id_conflict_policy: What to do if a run with this id is open.
 
         Raises:
-            WorkflowAlreadyStartedError: A run with this id is open.
+            WorkflowAlreadyStartedError: The id is in use, by what the policies say.
             EncodeError: An argument cannot be recorded.
             StoreError: The start could not be written.
         """
         if isinstance(workflow, str):
-            definition = workflow_defn.Definition(name=workflow, cls=object, run_fn=_nothing)
+            definition = workflow_defn.Definition(name=workflow, cls=None, run_fn=_nothing)
         else:
             definition = workflow_defn.definition_of(workflow)
 
@@ -146,20 +168,46 @@ class Client:
             task_queue=task_queue,
             client=self.identity,
         )
-        worker = next((w for w in self._workers if w.serves(task_queue, definition.name)), None)
-        if worker is not None:
-            await worker.begin(start).created
-        else:
-            packer = Packer(start.lineage)
-            data = packer.pack(start)
-            if await self.store.create(row_of(start), data, packer.items) is not Outcome.ACCEPTED:
-                raise WorkflowAlreadyStartedError(
-                    f"a run with the workflow id {id!r} is open: use its handle, or another id",
-                    workflow_id=id,
+        known = None if isinstance(workflow, str) else definition
+        while not await self._begin(start, _REUSE[id_reuse_policy]):
+            other = WorkflowHandle[Any](self, id, definition=known)
+            found = await other.describe()
+            if found.status is not WorkflowExecutionStatus.RUNNING:
+                if id_reuse_policy is WorkflowIDReusePolicy.ALLOW_DUPLICATE:
+                    continue
+
+                raise _in_use(found, "was used", "another id_reuse_policy")
+
+            if id_conflict_policy is WorkflowIDConflictPolicy.USE_EXISTING:
+                return WorkflowHandle(self, id, run_id=found.run_id, definition=known)
+
+            if id_conflict_policy is not WorkflowIDConflictPolicy.TERMINATE_EXISTING:
+                raise _in_use(found, "is open", "another id_conflict_policy")
+
+            # It may have ended by itself meanwhile.
+            with contextlib.suppress(WorkflowNotFoundError):
+                await self.get_workflow_handle(id, run_id=found.run_id).terminate(
+                    reason="another run was started with its id"
                 )
 
-        known = None if isinstance(workflow, str) else definition
         return WorkflowHandle(self, id, run_id=start.run_id, definition=known)
+
+    async def _begin(self, start: Start, reuse: Reuse) -> bool:
+        """Make a run; return False if its id is in use."""
+        serving = (w for w in self._workers if w.serves(start.task_queue, start.workflow_type))
+        worker = next(serving, None)
+        if worker is None:
+            packer = Packer(start.lineage)
+            data = packer.pack(start)
+            created = self.store.create(row_of(start), data, packer.items, reuse=reuse)
+            return await created is Outcome.ACCEPTED
+
+        try:
+            await worker.begin(start, reuse=reuse).created
+        except WorkflowAlreadyStartedError:
+            return False
+
+        return True
 
     @overload
     async def execute_workflow(
@@ -170,6 +218,8 @@ class Client:
         args: Sequence[Any] = ...,
         id: str,
         task_queue: str,
+        id_reuse_policy: WorkflowIDReusePolicy = ...,
+        id_conflict_policy: WorkflowIDConflictPolicy = ...,
     ) -> R: ...
 
     @overload
@@ -181,6 +231,8 @@ class Client:
         args: Sequence[Any] = ...,
         id: str,
         task_queue: str,
+        id_reuse_policy: WorkflowIDReusePolicy = ...,
+        id_conflict_policy: WorkflowIDConflictPolicy = ...,
     ) -> Any: ...
 
     async def execute_workflow(
@@ -191,6 +243,8 @@ class Client:
         args: Sequence[Any] = (),
         id: str,
         task_queue: str,
+        id_reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        id_conflict_policy: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.FAIL,
     ) -> Any:
         """Start a run and wait for its result; see `start_workflow` and `WorkflowHandle.result`."""
         handle: WorkflowHandle[Any] = await self.start_workflow(
@@ -199,6 +253,8 @@ class Client:
             args=args,
             id=id,
             task_queue=task_queue,
+            id_reuse_policy=id_reuse_policy,
+            id_conflict_policy=id_conflict_policy,
         )
         return await handle.result()
 
@@ -238,6 +294,20 @@ class Client:
         """How recorded exceptions are rebuilt: as a worker of this process does, if any."""
         return self._workers[0].registered.failures if self._workers else self._failures
 
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """Workers of this process on this client."""
+        return self._workers
+
+    def owned(self, workflow_id: str, run_id: str | None) -> OwnedRun | None:
+        """Return a run that a worker of this process has loaded, if one has."""
+        for worker in self._workers:
+            found = worker.owned_as(self.namespace, workflow_id)
+            if found is not None and run_id in (None, found.row.run_id):
+                return found
+
+        return None
+
     def attach(self, worker: Worker) -> None:
         """Let runs start in a worker of this process without going through the store first."""
         self._workers.append(worker)
@@ -246,6 +316,15 @@ class Client:
         """Undo `attach`."""
         if worker in self._workers:
             self._workers.remove(worker)
+
+
+def _in_use(found: WorkflowExecution, how: str, what: str) -> WorkflowAlreadyStartedError:
+    return WorkflowAlreadyStartedError(
+        f"a run with the workflow id {found.id!r} {how} ({found.status.value}): use its handle, "
+        f"another id, or {what}. See: durable show {found.id}",
+        workflow_id=found.id,
+        run_id=found.run_id,
+    )
 
 
 async def _nothing() -> None: ...

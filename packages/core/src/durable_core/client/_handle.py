@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from durable_core import _clock, _defaults, history
+from durable_core import _clock, _defaults, _ids, history
 from durable_core import exceptions as ex
-from durable_core.activity import _defn as activity_defn
+from durable_core._arguments import UNSET, arguments
+from durable_core.activity._defn import signature_types
 from durable_core.payloads import _json
+from durable_core.stores import InboxRow, Outcome
+from durable_core.worker import _stalls
+from durable_core.worker._owned import LostRunError
+from durable_core.workflow import _defn as workflow_defn
 
 from ._history import WorkflowHistory
+from ._replayed import replayed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from durable_core.stores import RunRow
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["WorkflowExecution", "WorkflowExecutionStatus", "WorkflowHandle"]
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class WorkflowExecutionStatus(Enum):
@@ -34,6 +43,7 @@ class WorkflowExecutionStatus(Enum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELED = "canceled"
+    TERMINATED = "terminated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,13 +124,15 @@ class WorkflowHandle(Generic[R]):
         """Unique id of the run, if the handle is for that run alone."""
         return self._run_id
 
-    async def result(self) -> R:
+    async def result(self, *, on_stall: Literal["wait", "raise"] = "wait") -> R:
         """Wait for the run to end and return its result.
 
-        A stalled run is waited for: fixed code continues it.
+        Args:
+            on_stall: Whether to wait for fixed code if the run has stalled, or to raise.
 
         Raises:
             WorkflowFailureError: It ended without a result; the cause says why.
+            WorkflowStalledError: It has stalled, and ``on_stall`` is ``"raise"``.
             WorkflowNotFoundError: There is no such run.
         """
         while True:
@@ -129,10 +141,199 @@ class WorkflowHandle(Generic[R]):
             if row.status != "running":
                 return await self._outcome(row)
 
+            if row.stall is not None and on_stall == "raise":
+                raise stalled_error(row)
+
             # Polled also when the run is of this process: another may take it over at any time.
             await self._client.changes.wait(
                 timeout=1.0, interval=_defaults.POLL_WAITING, since=seen
             )
+
+    @overload
+    async def signal(self, signal: str, arg: Any = ..., *, args: Sequence[Any] = ...) -> None: ...
+
+    @overload
+    async def signal(
+        self, signal: Callable[..., Any], arg: Any = ..., *, args: Sequence[Any] = ...
+    ) -> None: ...
+
+    async def signal(
+        self,
+        signal: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+    ) -> None:
+        """Send a signal; return when it is durable. It is then handled, whatever happens.
+
+        Signals of one sender are handled in the order in which they were sent.
+
+        Args:
+            signal: A method with `workflow.signal`, or the name of a signal.
+            arg: Its only argument.
+            args: Its arguments, if there is more than one.
+
+        Raises:
+            WorkflowNotFoundError: There is no such run, or it has ended.
+            EncodeError: An argument cannot be recorded.
+            StoreError: The signal could not be written.
+        """
+        name = workflow_defn.signal_name(signal)
+        what = f"the arguments of the signal {name!r}"
+        payload = history.Payload(data=_json.encode(arguments(arg, args), what=what))
+        await self._send(
+            history.SignalReceived(
+                name=name,
+                args=payload,
+                request=_ids.uuid7(),
+                client=self._client.identity,
+                time=self._client.clock.now(),
+            ),
+            f"the signal {name!r} was not sent",
+        )
+
+    async def cancel(self, *, reason: str = "") -> None:
+        """Ask the run to end: `asyncio.CancelledError` is raised in its code; return when durable.
+
+        The code may clean up first, or go on regardless.
+
+        Args:
+            reason: For the run's code and for people.
+
+        Raises:
+            WorkflowNotFoundError: There is no such run, or it has ended.
+            StoreError: The request could not be written.
+        """
+        await self._send(
+            history.CancelRequested(
+                request=_ids.uuid7(),
+                reason=reason,
+                client=self._client.identity,
+                time=self._client.clock.now(),
+            ),
+            "it cannot be cancelled",
+        )
+
+    async def terminate(self, *args: Any, reason: str = "") -> None:
+        """End the run at once, without its code; bodies that run are cancelled, and dropped.
+
+        Args:
+            args: Recorded with the end.
+            reason: For people.
+
+        Raises:
+            WorkflowNotFoundError: There is no such run, or it has ended.
+            EncodeError: An argument cannot be recorded.
+            StoreError: The end could not be written.
+        """
+        row = await self._row()
+        now = self._client.clock.now()
+        failure = self._client.failures.record(ex.TerminatedError(reason or "terminated"))
+        command = history.TerminateRun(
+            failure=failure,
+            client=self._client.identity,
+            details=_json.encode(args, what="the details of a termination") if args else b"",
+        )
+
+        def data(number: int, fence: int) -> bytes:
+            last = history.Activation(number=number, time=now, fence=fence, commands=(command,))
+            return history.Packer(row.lineage).pack(last)
+
+        outcome = await self._client.store.terminate(row.run_id, time=now, data=data)
+        if outcome is not Outcome.ACCEPTED:
+            raise await self._ended("it cannot be terminated")
+
+        owned = self._client.owned(row.workflow_id, row.run_id)
+        if owned is not None:
+            owned.lose()
+
+    @overload
+    async def query(
+        self, query: Callable[..., T], arg: Any = ..., *, args: Sequence[Any] = ...
+    ) -> T: ...
+
+    @overload
+    async def query(
+        self, query: str, arg: Any = ..., *, args: Sequence[Any] = ..., result_type: Any = ...
+    ) -> Any: ...
+
+    async def query(
+        self,
+        query: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        result_type: Any = None,
+    ) -> Any:
+        """Ask the run for what it knows: its code answers, on what is committed.
+
+        The run may have ended. Its code must be known in this process, which replays the run if no
+        worker of its own has it loaded.
+
+        Args:
+            query: A method with `workflow.query`, or the name of a query.
+            arg: Its only argument.
+            args: Its arguments, if there is more than one.
+            result_type: What the answer is decoded to, if a name is given.
+
+        Raises:
+            WorkflowQueryFailedError: The run has no such query, or it raised.
+            WorkflowNotFoundError: There is no such run.
+            NotRegisteredError: This process does not know the run's code.
+        """
+        name = workflow_defn.query_name(query)
+        what = f"the arguments of the query {name!r}"
+        data = await self._answer(name, _json.encode(arguments(arg, args), what=what))
+        if not isinstance(query, str):
+            result_type = signature_types(query)[1]
+
+        type_ = Any if result_type is None else result_type
+        return _json.decode(data, type_, what=f"the answer of the query {name!r}")
+
+    async def _answer(self, name: str, args: bytes) -> bytes:
+        owned = self._client.owned(self._id, self._run_id)
+        if owned is not None:
+            with contextlib.suppress(LostRunError):
+                return await owned.query(name, args)
+
+        row = await self._row()
+        run = await replayed(self._client, row, self._definition)
+        try:
+            return run.query(name, args)
+        finally:
+            run.close()
+
+    async def _send(self, event: history.Event, what: str) -> None:
+        """Hand an event to the run, or to its inbox."""
+        while True:
+            owned = self._client.owned(self._id, self._run_id)
+            if owned is not None:
+                with contextlib.suppress(LostRunError):
+                    await owned.receive(event)
+                    return
+
+            row = await self._row()
+            if row.status != "running":
+                raise await self._ended(what)
+
+            packer = history.Packer(row.lineage)
+            inbox = InboxRow(
+                request=event.request,  # type: ignore[union-attr]
+                arrived=self._client.clock.now(),
+                data=packer.pack(event),
+            )
+            sent = self._client.store.send(
+                row.run_id, inbox, lineage=row.lineage, items=packer.items
+            )
+            if await sent is Outcome.ACCEPTED:
+                return
+
+    async def _ended(self, what: str) -> ex.WorkflowNotFoundError:
+        row = await self._row()
+        return ex.WorkflowNotFoundError(
+            f"run {row.workflow_id!r} has ended ({row.status}): {what}. See: durable show "
+            f"{row.workflow_id}"
+        )
 
     async def describe(self) -> WorkflowExecution:
         """Return what is known of the run.
@@ -184,16 +385,12 @@ class WorkflowHandle(Generic[R]):
         last = recorded.activations[-1].commands[-1]
         failures = self._client.failures
         if isinstance(last, history.CompleteRun):
-            type_ = (
-                Any
-                if self._definition is None
-                else activity_defn.signature_types(self._definition.run_fn)[1]
-            )
+            type_ = Any if self._definition is None else self._definition.result_type
             what = f"the recorded result of workflow {row.workflow_type!r}"
             value: R = _json.decode(last.result.data, type_, what=what)
             return value
 
-        if isinstance(last, history.FailRun):
+        if isinstance(last, history.FailRun | history.TerminateRun):
             raise failure_error(row, failures.rebuild(last.failure))
 
         raise ex.StoreCorruptError(f"run {row.run_id} is {row.status} and its record has no end")
@@ -207,3 +404,14 @@ def failure_error(row: RunRow, cause: BaseException) -> ex.WorkflowFailureError:
     )
     error.__cause__ = cause
     return error
+
+
+def stalled_error(row: RunRow) -> ex.WorkflowStalledError:
+    """Return what a client raises for a run that stalled."""
+    stall = _stalls.read(row.stall)
+    return ex.WorkflowStalledError(
+        f"run {row.workflow_id!r} has stalled: {stall.cause if stall else 'unknown'}. It is kept, "
+        f"and fixed code continues it. See: durable show {row.workflow_id}",
+        workflow_id=row.workflow_id,
+        run_id=row.run_id,
+    )

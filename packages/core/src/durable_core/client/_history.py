@@ -18,13 +18,14 @@ __all__ = ["TimelineEntry", "WorkflowHistory"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimelineEntry:
-    """One activity, timer, or turn of fortune of a run.
+    """One activity, timer, signal, or turn of fortune of a run.
 
     Attributes:
         kind: What it is.
         seq: Number of its command; 0 for what is no command.
-        name, key, summary: Of an activity.
-        status: ``completed``, ``failed``, ``cancelled``, ``fired``, ``pending``, ``retrying``, …
+        name, key, summary: Of an activity; the name also of a signal or a note.
+        status: ``completed``, ``failed``, ``cancelled``, ``fired``, ``pending``, ``retrying``,
+            ``set aside``, …
         time: When it was asked for, or happened; seconds since the epoch.
         ended: When its outcome was known, if it is.
         due: When a timer fires, or before when no further attempt of an activity starts.
@@ -35,7 +36,18 @@ class TimelineEntry:
         detail: Anything else worth a word.
     """
 
-    kind: Literal["started", "activity", "timer", "taken", "stalled", "closed"]
+    kind: Literal[
+        "started",
+        "activity",
+        "timer",
+        "signal",
+        "cancel",
+        "taken",
+        "rewound",
+        "note",
+        "stalled",
+        "closed",
+    ]
     status: str
     time: float
     seq: int = 0
@@ -125,27 +137,36 @@ class WorkflowHistory:
                 ),
             )
         )
+        asked_in: dict[int, int] = {}
+        settled_in: dict[int, int] = {}
         for activation in self.activations:
             for event in activation.events:
-                if isinstance(event, h.Taken):
-                    taken = TimelineEntry(
-                        kind="taken",
-                        status="continued",
-                        time=event.time,
-                        detail=f"by {event.worker}, {event.python}",
-                    )
-                    others.append((event.time, taken))
+                if isinstance(event, h.Rewound):
+                    _set_aside(entries, event, asked_in, settled_in, activation.time)
+
+                if (turn := _turn(event)) is not None:
+                    others.append((turn.time, turn))
                 else:
+                    seq = getattr(event, "seq", 0)
+                    settled_in[seq] = activation.number
                     _settle(entries, event, activation.time)
 
             for command in activation.commands:
+                seq = getattr(command, "seq", 0)
+                cancels = isinstance(command, h.CancelActivity | h.CancelTimer)
+                (settled_in if cancels else asked_in)[seq] = activation.number
                 self._open(entries, others, command, activation.time)
 
-            if any(isinstance(c, h.CompleteRun | h.FailRun) for c in activation.commands):
-                _drop_unsettled(entries, activation.time)
+            others += [(activation.time, _note(n, activation.time)) for n in activation.notes]
+            if any(isinstance(c, _ENDS) for c in activation.commands):
+                for seq in _drop_unsettled(entries, activation.time):
+                    settled_in[seq] = activation.number
 
         for event in self.waiting:
-            _settle(entries, event, None)
+            if (turn := _turn(event, waiting=True)) is not None:
+                others.append((turn.time, turn))
+            else:
+                _settle(entries, event, None)
 
         if self.stall is not None:
             time = float(self.stall.get("time", start.time))
@@ -206,6 +227,15 @@ class WorkflowHistory:
                     kind="closed", status="completed", time=time, result=_value(command.result)
                 )
                 others.append((time, done))
+            case h.TerminateRun():
+                entry = TimelineEntry(
+                    kind="closed",
+                    status="terminated",
+                    time=time,
+                    failure=command.failure,
+                    detail=f"by {command.client}" if command.client else "",
+                )
+                others.append((time, entry))
             case h.FailRun():
                 status = "canceled" if command.cancelled else "failed"
                 others.append(
@@ -218,37 +248,108 @@ class WorkflowHistory:
                 )
 
 
+_ENDS = (h.CompleteRun, h.FailRun, h.TerminateRun)
+
+
+def _turn(event: h.Event, *, waiting: bool = False) -> TimelineEntry | None:
+    """Return the entry of an event that is no outcome of a command."""
+    match event:
+        case h.Taken():
+            detail = f"by {event.worker}, {event.python}"
+            return TimelineEntry(kind="taken", status="continued", time=event.time, detail=detail)
+        case h.SignalReceived():
+            return TimelineEntry(
+                kind="signal",
+                status="waiting" if waiting else "received",
+                time=event.time,
+                name=event.name,
+                args=_value(event.args),
+                detail=f"from {event.client}" if event.client else "",
+            )
+        case h.CancelRequested():
+            asked = f"by {event.client}" if event.client else "by its caller"
+            return TimelineEntry(
+                kind="cancel",
+                status="waiting" if waiting else "requested",
+                time=event.time,
+                detail=f"{asked}: {event.reason}" if event.reason else asked,
+            )
+        case h.Rewound():
+            return TimelineEntry(
+                kind="rewound",
+                status="continued",
+                time=event.time,
+                detail=f"from step {event.to}" + (f": {event.reason}" if event.reason else ""),
+            )
+        case _:
+            return None
+
+
+def _note(note: h.Note, time: float) -> TimelineEntry:
+    value = _json.decode(note.value, Any, what="a note")
+    return TimelineEntry(kind="note", status="noted", time=time, name=note.name, result=value)
+
+
+def _set_aside(
+    entries: dict[int, TimelineEntry],
+    event: h.Rewound,
+    asked_in: Mapping[int, int],
+    settled_in: Mapping[int, int],
+    time: float,
+) -> None:
+    """Take back what the activations did that a run passes over from now on."""
+    for seq, entry in entries.items():
+        if asked_in.get(seq, 0) >= event.to:
+            entries[seq] = _replace(entry, status="set aside", ended=time)
+        elif settled_in.get(seq, -1) >= event.to:
+            entries[seq] = _replace(entry, status="pending", ended=None, failure=None, result=None)
+
+
 def _settle(entries: dict[int, TimelineEntry], event: h.Event, time: float | None) -> None:
-    if isinstance(event, h.Taken) or event.seq not in entries:
+    seq = getattr(event, "seq", 0)
+    if seq not in entries:
         return
 
-    entry = entries[event.seq]
+    entry = entries[seq]
     match event:
         case h.ActivityCompleted():
-            entries[event.seq] = _replace(
+            entries[seq] = _replace(
                 entry,
                 status="completed",
                 ended=time,
-                attempts=event.attempts,
+                attempts=_all(entry, event.attempts),
                 result=_value(event.result),
             )
         case h.ActivityFailed():
-            entries[event.seq] = _replace(
-                entry, status="failed", ended=time, attempts=event.attempts, failure=event.failure
+            entries[seq] = _replace(
+                entry,
+                status="failed",
+                ended=time,
+                attempts=_all(entry, event.attempts),
+                failure=event.failure,
             )
         case h.ActivityCancelled():
-            entries[event.seq] = _replace(
-                entry, status="cancelled", ended=time, attempts=event.attempts
-            )
+            attempts = _all(entry, event.attempts)
+            entries[seq] = _replace(entry, status="cancelled", ended=time, attempts=attempts)
         case h.TimerFired():
-            entries[event.seq] = _replace(entry, status="fired", ended=time)
+            entries[seq] = _replace(entry, status="fired", ended=time)
+        case _:
+            pass
 
 
-def _drop_unsettled(entries: dict[int, TimelineEntry], time: float) -> None:
-    """Mark as cancelled what had no outcome when the run ended: it never gets one."""
-    for seq, entry in entries.items():
-        if entry.status in {"pending", "retrying", "cancelling"}:
-            entries[seq] = _replace(entry, status="cancelled", ended=time)
+def _all(entry: TimelineEntry, attempts: Sequence[h.Attempt]) -> list[h.Attempt]:
+    """Return the attempts of an outcome, behind those before the run was taken up again."""
+    known = {(a.fence, a.number) for a in attempts}
+    return [*(a for a in entry.attempts if (a.fence, a.number) not in known), *attempts]
+
+
+def _drop_unsettled(entries: dict[int, TimelineEntry], time: float) -> list[int]:
+    """Mark as cancelled what had no outcome when the run ended; return which that is."""
+    left = [s for s, e in entries.items() if e.status in {"pending", "retrying", "cancelling"}]
+    for seq in left:
+        entries[seq] = _replace(entries[seq], status="cancelled", ended=time)
+
+    return left
 
 
 def _replace(entry: TimelineEntry, **changes: Any) -> TimelineEntry:

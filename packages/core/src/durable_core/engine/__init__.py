@@ -1,12 +1,14 @@
 """The deterministic engine: pure, without I/O and without a clock of its own.
 
 Walk it in this order: `_loop` (the event loop that workflow code runs on), `_run` (one run: events
-in, commands out), `_match` (replay and its error report), `_handle` (activity futures).
+in, commands out), `_commands` (what its code asks for), `_handle` (activity futures), `_handlers`
+(signals and queries), `_match` (replay and its error report).
 """
 
 from __future__ import annotations
 
+from ._commands import Host, Pending
 from ._match import describe, python_version
-from ._run import Host, Pending, Run
+from ._run import Run
 
 __all__ = ["Host", "Pending", "Run", "describe", "python_version"]

@@ -23,7 +23,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any, NoReturn, Protocol
 
 from durable_core import _defaults
-from durable_core.exceptions import NotSupported, SpinError
+from durable_core.exceptions import NotSupported, ReadOnlyContextError, SpinError
 
 __all__ = ["Timer", "WorkflowFuture", "WorkflowLoop", "WorkflowTask", "new_loop"]
 
@@ -56,14 +56,24 @@ class WorkflowFuture(asyncio.Future[Any]):
 
 
 class WorkflowTask(asyncio.Task[Any]):
-    """A task whose hash is the same on every replay."""
+    """A task whose hash is the same on every replay.
+
+    Attributes:
+        context: In which its code runs.
+    """
 
     def __init__(
-        self, coro: Coroutine[Any, Any, Any], *, loop: WorkflowLoop, **kwargs: Any
+        self,
+        coro: Coroutine[Any, Any, Any],
+        *,
+        loop: WorkflowLoop,
+        context: contextvars.Context | None,
+        **kwargs: Any,
     ) -> None:
         # Before the base class, which puts the task into a set.
         self._hash = loop.next_hash()
-        super().__init__(coro, loop=loop, **kwargs)
+        self.context = context or contextvars.copy_context()
+        super().__init__(coro, loop=loop, context=self.context, **kwargs)
         # At eviction a pending task is closed by hand; asyncio's warning would be about us.
         self._log_destroy_pending = False
 
@@ -76,6 +86,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     Attributes:
         durable_engine: What `durable_core.adapter.current_engine` finds.
+        error: What broke the run, if something did.
+        read_only: Whether code runs that may only look, such as a query.
     """
 
     def __init__(self, owner: _TimerOwner, engine: object, hash_seed: int) -> None:
@@ -88,12 +100,14 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._task_names = 0
         self._tasks: set[WorkflowTask] = set()
         self._generators: set[Any] = set()
+        self._conditions: dict[WorkflowFuture, tuple[Callable[[], bool], contextvars.Context]] = {}
         self._prune_at = 64
         self._closed = False
         self._exception_handler: (
             Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None
         ) = None
         self.error: BaseException | None = None
+        self.read_only = False
 
     def next_hash(self) -> int:
         """Return the next hash: a bijection of a counter, so that it never repeats within a run."""
@@ -132,7 +146,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """
         passes = 0
         ready = self._ready
-        while ready and self.error is None:
+        while self.error is None and (ready or self._conditions_met()):
             passes += 1
             if passes > _defaults.SPIN_LIMIT:
                 raise SpinError(
@@ -153,6 +167,37 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self._tasks.difference_update([t for t in self._tasks if t.done()])
             self._generators.difference_update([g for g in self._generators if g.ag_frame is None])
             self._prune_at = 64 + 2 * (len(self._tasks) + len(self._generators))
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds; it is looked at whenever nothing else is ready."""
+        if condition():
+            return
+
+        future = self.create_future()
+        self._conditions[future] = (condition, contextvars.copy_context())
+        try:
+            await future
+        finally:
+            del self._conditions[future]
+
+    def _conditions_met(self) -> bool:
+        """Wake those whose condition holds; return whether there are any."""
+        met = False
+        for future, (condition, context) in list(self._conditions.items()):
+            if future.done():
+                continue
+
+            try:
+                if not context.run(condition):
+                    continue
+            except Exception as error:  # noqa: BLE001  # it belongs to whoever waits
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+
+            met = True
+
+        return met
 
     def ready_timer(self, handle: Timer) -> None:
         """Put the callback of a timer that fired into the ready queue."""
@@ -179,9 +224,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         while self._tasks:
             task = self._tasks.pop()
             if not task.done():
-                # Whatever user code raises in its `finally`, the run is being dropped.
+                # In its own context, where the tokens that its `finally` blocks hold are valid.
+                # Whatever user code raises there, the run is being dropped.
                 with contextlib.suppress(BaseException):
-                    task.get_coro().close()
+                    task.context.run(task.get_coro().close)
 
     # What asyncio asks of a loop
 
@@ -197,6 +243,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         **_: Any,
     ) -> asyncio.Handle:
         """Put a callback at the end of the ready queue."""
+        self.check_writable()
         handle = asyncio.Handle(callback, args, self, context)
         if not self._closed:
             self._ready.append(handle)
@@ -239,6 +286,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         Raises:
             ValueError: The time is not a number.
         """
+        self.check_writable()
         if math.isnan(when):
             raise ValueError("workflow code started a timer whose time is not a number (NaN)")
 
@@ -254,6 +302,18 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self._owner.timer_started(handle)
 
         return handle
+
+    def check_writable(self) -> None:
+        """Refuse to go on while code runs that may only look.
+
+        Raises:
+            ReadOnlyContextError: Such code runs.
+        """
+        if self.read_only:
+            raise ReadOnlyContextError(
+                "a query may only look: it must not start tasks, timers or activities, nor wake "
+                "what waits. Use a signal to change a run"
+            )
 
     def _timer_handle_cancelled(self, handle: Timer) -> None:
         if not self._closed:
@@ -272,6 +332,12 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         **_: Any,
     ) -> WorkflowTask:
         """Start a task; the loop keeps it alive."""
+        try:
+            self.check_writable()
+        except ReadOnlyContextError:
+            coro.close()
+            raise
+
         self._task_names += 1
         task = WorkflowTask(
             coro, loop=self, name=name or f"Workflow-Task-{self._task_names}", context=context

@@ -21,6 +21,7 @@ from durable_core.history import (
     Payload,
     ScheduleActivity,
     StartTimer,
+    TerminateRun,
 )
 from durable_core.payloads import _digest
 
@@ -56,6 +57,8 @@ def describe(command: Command) -> str:
             return "completion of the run"
         case FailRun():
             return "failure of the run"
+        case TerminateRun():
+            return "termination of the run"
 
 
 class Expected:
@@ -84,7 +87,7 @@ class Expected:
                     self._timers[command.occurrence] = command
                 case CancelActivity() | CancelTimer():
                     self._others[(type(command), command.seq)] = command
-                case CompleteRun() | FailRun():
+                case CompleteRun() | FailRun() | TerminateRun():
                     self._others[(type(command), 0)] = command
 
     def activity(
@@ -110,6 +113,17 @@ class Expected:
                 )
 
         return found
+
+    def text_error(
+        self, unit: Unit, recorded: ScheduleActivity, changed: list[str]
+    ) -> NonDeterminismError:
+        """Return the report of a text that differs though it must not."""
+        got = describe(recorded)
+        return self.error(
+            f"{got} with the recorded text",
+            f"{got} with another one (strict)",
+            path=", ".join(f"{unit.name}.{key}" for key in changed),
+        )
 
     def timer(self, occurrence: int, delay: float) -> StartTimer:
         """Return the recorded command of a timer.

@@ -13,100 +13,53 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from hashlib import blake2b
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from durable_core import _clock
 from durable_core import exceptions as ex
 from durable_core.activity import _defn as activity_defn
-from durable_core.adapter import Capabilities, Items, Unit
+from durable_core.adapter import Capabilities, Unit
 from durable_core.history import (
     Activation,
     ActivityCancelled,
     ActivityCompleted,
     ActivityFailed,
-    CancelActivity,
-    CancelTimer,
+    CancelRequested,
     CompleteRun,
     FailRun,
-    Note,
     Payload,
-    ScheduleActivity,
-    StartTimer,
+    Rewound,
+    SignalReceived,
     Taken,
+    TerminateRun,
     TimerFired,
 )
-from durable_core.payloads import _digest, _json
-from durable_core.payloads._items import SharedLists
+from durable_core.payloads import _json
 from durable_core.workflow import _calls
 
-from ._handle import ActivityFuture
+from ._commands import Commands, Host, Pending
+from ._handlers import Handlers
 from ._loop import Timer, new_loop
 from ._match import Expected, waiting_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
-    from durable_core.history import Command, Event, Failure, Start
-    from durable_core.payloads._failures import Registry
+    from durable_core.history import Event, Failure, Start
     from durable_core.workflow._defn import Definition
 
-__all__ = ["Host", "Pending", "Run"]
+    from ._handle import ActivityFuture
+
+__all__ = ["Run"]
 
 _CAPABILITIES = Capabilities(
     name="embedded", durable=True, atomic=True, identity_matching=True, resources=True
 )
-
-
-class Host(Protocol):
-    """What a run needs of the worker that holds it."""
-
-    @property
-    def failures(self) -> Registry:
-        """How exceptions are recorded and rebuilt."""
-        ...
-
-    def activity(self, name: str) -> activity_defn.Definition:
-        """Return a registered activity.
-
-        Raises:
-            NotRegisteredError: There is none of that name.
-        """
-        ...
-
-    def check_body(self, unit: Unit) -> None:
-        """Check that a callable that workflow code named may run here.
-
-        Raises:
-            NotRegisteredError: The worker was given a list of activities and it is not on it.
-        """
-        ...
-
-
-@dataclass(slots=True)
-class Pending:
-    """An activity that was asked for and has no outcome yet."""
-
-    seq: int
-    unit: Unit
-    args: bytes
-    occurrence: int
-    future: ActivityFuture
-    context: contextvars.Context
-    scheduled_time: float
-    idempotency_key: str
-
-
-@dataclass(slots=True)
-class _Collected:
-    """What the activation under way has asked for so far."""
-
-    commands: list[Command] = field(default_factory=list["Command"])
-    new_timers: list[Timer] = field(default_factory=list[Timer])
-    notes: list[Note] = field(default_factory=list[Note])
+_CULPRIT = "__durable_culprit__"  # set on what an activity failed with: the number of its command
 
 
 class Run:
@@ -114,13 +67,11 @@ class Run:
 
     Attributes:
         start: Its start record.
-        pending: Activities without an outcome, by command number.
-        timers: Timers that have not fired, by command number.
         next_number: Number of the next activation.
         time: Time of the last activation.
         closed: The command that ended the run, once there is one.
+        handlers: What handles its signals and queries.
         resources: Live objects that were attached to the run in this process, by role.
-        new_items: Items that the last activation refers to, by address, still to be stored.
     """
 
     def __init__(
@@ -133,33 +84,60 @@ class Run:
         resources: Mapping[str, Any] | None = None,
     ) -> None:
         self.start = start
-        self.pending: dict[int, Pending] = {}
-        self.timers: dict[int, Timer] = {}
         self.next_number = 0
         self.time = start.time
-        self.closed: CompleteRun | FailRun | None = None
-        self.new_items: dict[str, bytes] = {}
+        self.closed: CompleteRun | FailRun | TerminateRun | None = None
+        self.handlers = Handlers(definition, start, self._begin_handler)
+        self.resources: Mapping[str, Any] = resources or {}
         self._definition = definition
-        self._failing: tuple[type[BaseException], ...] = (
+        self._host = host
+        self._failing = (
             ex.FailureError,
-            TimeoutError,
+            asyncio.TimeoutError,
             *definition.failure_exception_types,
         )
-        self._host = host
-        self.resources = resources or {}
         self._loop = new_loop(self, self, self._derive("hash"))
-        self._context = context or contextvars.copy_context()
+        self._outer = context or contextvars.copy_context()
+        # The run's own: what one execution sets must not be there at the next.
+        self._context = self._outer.copy()
+        self._commands = Commands(start, self._loop, host, self._context)
         self._random = Random(self._derive("random"))  # noqa: S311  # replayable, not secret
         self._uuids = Random(self._derive("uuid"))  # noqa: S311
-        self._occurrences: dict[tuple[str, str], int] = {}
-        self._timer_occurrences = 0
-        self._next_seq = 1
-        self._now: _Collected = _Collected()
-        self._expected: Expected | None = None
         self._python = start.python
-        self._lists = SharedLists(start.lineage)
+        self._args: tuple[Any, ...] = ()
         self._main: asyncio.Task[Any] | None = None
+        self._handler_failure: BaseException | None = None
         self._info: _calls.Info | None = None
+
+    def again(self) -> Run:
+        """Return a run with the same start, code and resources that has not begun."""
+        return Run(
+            self.start,
+            self._definition,
+            self._host,
+            context=self._outer,
+            resources=self.resources,
+        )
+
+    @property
+    def pending(self) -> dict[int, Pending]:
+        """Activities without an outcome, by command number."""
+        return self._commands.pending
+
+    @property
+    def timers(self) -> dict[int, Timer]:
+        """Timers that have not fired, by command number."""
+        return self._commands.timers
+
+    @property
+    def next_seq(self) -> int:
+        """Number of the next command."""
+        return self._commands.next_seq
+
+    @property
+    def new_items(self) -> dict[str, bytes]:
+        """Items that the last activation refers to, by address, still to be stored."""
+        return self._commands.collected.items
 
     # Activations
 
@@ -171,14 +149,13 @@ class Run:
         """
         events = tuple(events)
         self._execute(time, events)
-        collected = self._now
         return Activation(
             number=self.next_number - 1,
             time=time,
             fence=fence,
             events=events,
-            commands=tuple(collected.commands),
-            notes=tuple(collected.notes),
+            commands=tuple(self._commands.collected.commands),
+            notes=self._commands.take_notes(),
         )
 
     def replay(self, record: Activation) -> None:
@@ -188,16 +165,39 @@ class Run:
             NonDeterminismError: It asks for something else.
             Exception: What a bug in workflow code raised; the run in memory is dead.
         """
+        # Those before it may have been set aside.
+        self.next_number = record.number
+        if record.commands and isinstance(record.commands[-1], TerminateRun):
+            # Its code did not learn of it.
+            self.closed = record.commands[-1]
+            self.next_number += 1
+            return
+
         for event in record.events:
             if isinstance(event, Taken):
                 self._python = event.python
 
-        self._expected = Expected(record, self._python, self._where)
+        commands = self._commands
+        commands.expected = Expected(record, self._python, self._where)
         try:
             self._execute(record.time, record.events)
-            self._expected.finish()
+            commands.expected.finish()
         finally:
-            self._expected = None
+            commands.expected = None
+
+    def query(self, name: str, args: bytes) -> bytes:
+        """Answer a query on the state after the last activation, by JSON.
+
+        Raises:
+            WorkflowQueryFailedError: There is none of that name, or it raised.
+        """
+        loop = self._loop
+        loop.read_only = True
+        try:
+            with loop.entered(self.time):
+                return self._context.copy().run(self.handlers.query, name, args)
+        finally:
+            loop.read_only = False
 
     def close(self) -> None:
         """Drop the run from memory: its coroutines are closed in their own loop. Never raises."""
@@ -208,55 +208,101 @@ class Run:
         self.timers.clear()
 
     def _execute(self, time: float, events: tuple[Event, ...]) -> None:
-        self._now = _Collected()
-        self.new_items = {}
+        self._commands.begin(time)
         self.time = time
         loop = self._loop
         with loop.entered(time):
-            if self._main is None:
-                self._main = self._begin()
-
+            # Before the code begins, so that a signal that came with the start finds its handler
+            # and the code finds what the handler did.
+            begun = self._main is not None or self._prepare()
             for event in events:
                 self._apply(event)
+
+            if not begun:
+                self._begin()
 
             loop.drain()
             if loop.error is not None:
                 raise loop.error
 
-            self._settle_timers()
-            if self._main.done() and self.closed is None:
-                self.closed = self._end(self._main)
-                self._issue(self.closed)
+            self._commands.settle_timers()
+            if self.closed is None:
+                self._end()
 
         self.next_number += 1
 
-    def _begin(self) -> asyncio.Task[Any]:
+    def _prepare(self) -> bool:
         definition = self._definition
-        types, _ = activity_defn.signature_types(definition.run_fn)
         what = f"the input of workflow {definition.name!r}"
-        args = _json.decode_args(self.start.args.data, types[1:], what=what)
+        self._args = _json.decode_args(self.start.args.data, definition.arg_types, what=what)
+        if definition.cls is not None:
+            args = self._args if definition.init_takes_input else ()
+            self.handlers.bind(self._context.run(definition.cls, *args))
+
+        return False
+
+    def _begin(self) -> None:
+        instance, args = self.handlers.instance, self._args
 
         async def main() -> Any:
-            return await definition.run_fn(definition.cls(), *args)
+            run_fn = self._definition.run_fn
+            return await (run_fn(*args) if instance is None else run_fn(instance, *args))
 
-        return self._loop.create_task(main(), name="workflow", context=self._context)
+        self._main = self._loop.create_task(main(), name="workflow", context=self._context)
+        if self.handlers.cancellation_reason is not None:
+            self._main.cancel()
 
-    def _end(self, main: asyncio.Task[Any]) -> CompleteRun | FailRun:
-        try:
-            result = main.result()
-        except asyncio.CancelledError as error:
-            return FailRun(failure=self._host.failures.record(error), cancelled=True)
-        except BaseExceptionGroup as group:
+    def _begin_handler(self, handler: Coroutine[Any, Any, None], name: str) -> None:
+        async def handle() -> None:
+            try:
+                await handler
+            except BaseException as error:
+                if not self._fails(error):
+                    # Nobody awaits a handler: what is a bug in the run's code would go unseen.
+                    if isinstance(error, Exception):
+                        self._loop.error = self._loop.error or error
+
+                    raise
+
+                self._handler_failure = self._handler_failure or error
+
+        self._loop.create_task(handle(), name=name, context=self._context.copy())
+
+    def _fails(self, error: BaseException) -> bool:
+        """Return whether what code raised fails its run instead of stalling it."""
+        if isinstance(error, BaseExceptionGroup):
             # Of a task group: it fails the run if all that is in it would.
-            if group.split(self._failing)[1] is not None:
-                raise
+            return error.split(self._failing)[1] is None
 
-            return FailRun(failure=self._host.failures.record(group))
-        except self._failing as error:
-            return FailRun(failure=self._host.failures.record(error))
+        return isinstance(error, self._failing)
 
-        what = f"the result of workflow {self._definition.name!r}"
-        return CompleteRun(result=Payload(data=_json.encode(result, what=what)))
+    def _end(self) -> None:
+        """Close the run if its code has ended, or a handler failed."""
+        main = self._main
+        assert main is not None
+        error = self._handler_failure
+        if error is None:
+            if not main.done():
+                return
+
+            error = asyncio.CancelledError() if main.cancelled() else main.exception()
+
+        if error is None:
+            what = f"the result of workflow {self._definition.name!r}"
+            result = Payload(data=_json.encode(main.result(), what=what))
+            self.closed = CompleteRun(result=result)
+        elif isinstance(error, asyncio.CancelledError) or self._fails(error):
+            asked = self.handlers.cancellation_reason is not None
+            cancelled = isinstance(error, asyncio.CancelledError) or (asked and _cancelled(error))
+            self.closed = FailRun(
+                failure=self._host.failures.record(error),
+                cancelled=cancelled,
+                culprits=tuple(sorted(set(_culprits(error)))),
+            )
+        else:
+            raise error
+
+        self._commands.issue(self.closed)
 
     # Events
 
@@ -276,6 +322,14 @@ class Run:
                 handle = self.timers.pop(event.seq, None)
                 if handle is not None:
                     self._loop.ready_timer(handle)
+            case SignalReceived():
+                self.handlers.signal(event)
+            case CancelRequested():
+                self.handlers.cancellation_reason = event.reason
+                if self._main is not None:
+                    self._main.cancel()
+            case Rewound():
+                self._commands.next_seq = max(self.next_seq, event.next_seq)
             case Taken():
                 self._python = event.python
 
@@ -301,6 +355,7 @@ class Run:
             # Neither can travel through a future as itself.
             cause = ex.ApplicationError(str(cause), type=event.failure.type)
 
+        setattr(cause, _CULPRIT, pending.seq)
         if pending.unit.raise_cause:
             return cause
 
@@ -314,143 +369,110 @@ class Run:
         error.__cause__ = cause
         return error
 
-    # Commands
+    # What the loop and activity futures ask
+
+    def timer_started(self, handle: Timer) -> None:
+        """Note a timer."""
+        self._check_usable()
+        self._commands.timer_started(handle)
+
+    def timer_cancelled(self, handle: Timer) -> None:
+        """Withdraw a timer."""
+        self._commands.timer_cancelled(handle)
+
+    # What workflow code asks
 
     def schedule(self, unit: Unit) -> ActivityFuture:
         """Ask for a unit; see `durable_core.adapter.Engine.schedule`."""
         self._check_usable()
-        if unit.body is None:
-            body = self._host.activity(unit.name).fn
-        else:
-            self._host.check_body(unit)
-            body = unit.body
-
-        types = activity_defn.signature_types(body)[0] if unit.arg_types is None else unit.arg_types
-        what = f"the arguments of activity {unit.name!r}"
-        args = _json.encode(unit.args, what=what)
-        digest = _digest.digest(unit.args, what=what)
-        occurrence = self._occurrences.get((unit.name, unit.key), 0) + 1
-        self._occurrences[(unit.name, unit.key)] = occurrence
-        if self._expected is None:
-            seq = self._next_seq
-        else:
-            try:
-                recorded = self._expected.activity(unit, occurrence, digest, types)
-            except ex.NonDeterminismError as error:
-                self._loop.error = error
-                raise
-
-            seq, args = recorded.seq, recorded.args.data
-
-        self._next_seq = max(self._next_seq, seq + 1)
-        future = ActivityFuture(loop=self._loop, owner=self, seq=seq, unit=unit)
-        self.pending[seq] = Pending(
-            seq=seq,
-            unit=unit,
-            args=args,
-            occurrence=occurrence,
-            future=future,
-            context=contextvars.copy_context() if unit.in_context else self._context.copy(),
-            scheduled_time=self.time,
-            idempotency_key=self._idempotency_key(unit, occurrence),
-        )
-        if self._expected is None:
-            self._now.commands.append(
-                ScheduleActivity(
-                    seq=seq,
-                    name=unit.name,
-                    args=Payload(data=args),
-                    digest=digest,
-                    key=unit.key,
-                    occurrence=occurrence,
-                    text=self._text(unit),
-                    summary=unit.summary or "",
-                    timeout=unit.options.start_to_close_timeout,
-                    max_attempts=unit.options.retry_policy.maximum_attempts,
-                )
-            )
-
-        return future
-
-    def cancel_activity(self, future: ActivityFuture) -> None:
-        """Ask for the end of an activity, on behalf of its future."""
-        if future.seq in self.pending:
-            self._issue(CancelActivity(seq=future.seq, wait=future.waits))
-            if not future.waits:
-                del self.pending[future.seq]
-
-    def timer_started(self, handle: Timer) -> None:
-        """Note a timer; it becomes a command if it outlives the activation."""
-        self._check_usable()
-        self._now.new_timers.append(handle)
-
-    def timer_cancelled(self, handle: Timer) -> None:
-        """Withdraw a timer that is a command already; one that is not simply never becomes one."""
-        if self.timers.pop(handle.seq, None) is not None:
-            self._issue(CancelTimer(seq=handle.seq))
+        return self._commands.schedule(unit)
 
     def annotate(self, name: str, value: Any) -> None:
         """Record a fact for readers; see `durable_core.adapter.Engine.annotate`."""
-        if self._expected is None:
-            self._now.notes.append(
-                Note(name=name, value=_json.encode(value, what=f"the note {name!r}"))
+        self._commands.annotate(name, value)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds."""
+        await self._loop.until(condition)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do."""
+        return _CAPABILITIES
+
+    @property
+    def workflow_id(self) -> str:
+        """Id of the run, as its user chose it."""
+        return self.start.workflow_id
+
+    @property
+    def run_id(self) -> str:
+        """Unique id of the run."""
+        return self.start.run_id
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the code now running repeats what is already recorded."""
+        return self._commands.expected is not None
+
+    def resource(self, role: str) -> Any:
+        """Return a live object that was attached to the run in this process."""
+        if role not in self.resources:
+            raise LookupError(
+                f"nothing is attached to run {self.workflow_id!r} as {role!r}; there are "
+                f"{sorted(self.resources)}"
             )
 
-    def _settle_timers(self) -> None:
-        for handle in self._now.new_timers:
-            if handle.cancelled():
-                continue
+        return self.resources[role]
 
-            self._timer_occurrences += 1
-            # To the microsecond: a sum with the seconds since the epoch is not exact beyond that.
-            delay = round(handle.when() - self.time, 6)
-            if self._expected is None:
-                seq = self._next_seq
-                self._now.commands.append(
-                    StartTimer(
-                        seq=seq, delay=delay, due=handle.when(), occurrence=self._timer_occurrences
-                    )
-                )
-            else:
-                seq = self._expected.timer(self._timer_occurrences, delay).seq
+    def now(self) -> float:
+        """Return the time of the activation."""
+        return self.time
 
-            self._next_seq = max(self._next_seq, seq + 1)
-            handle.seq = seq
-            self.timers[seq] = handle
+    def random(self) -> Random:
+        """Return the run's own random generator."""
+        return Random() if self._loop.read_only else self._random  # noqa: S311
 
-    def _issue(self, command: Command) -> None:
-        if self._expected is None:
-            self._now.commands.append(command)
-            return
+    def uuid4(self) -> UUID:
+        """Return a new UUID, equal on every replay."""
+        uuids = Random() if self._loop.read_only else self._uuids  # noqa: S311
+        return UUID(int=uuids.getrandbits(128), version=4)
 
-        try:
-            self._expected.other(command)
-        except ex.NonDeterminismError as error:
-            self._loop.error = error
-            raise
+    def info(self) -> _calls.Info:
+        """Return facts about the run."""
+        if self._info is None:
+            start = self.start
+            self._info = _calls.Info(
+                namespace=start.namespace,
+                workflow_id=start.workflow_id,
+                run_id=start.run_id,
+                workflow_type=start.workflow_type,
+                task_queue=start.task_queue,
+                start_time=_clock.from_timestamp(start.time),
+            )
 
-    def _text(self, unit: Unit) -> Payload | None:
-        if unit.text is None:
-            return None
+        return self._info
 
-        what = f"the text of activity {unit.name!r}"
-        try:
-            plain = {
-                k: self._lists.encode(v, self.new_items, what=what) if isinstance(v, Items) else v
-                for k, v in unit.text.items()
-            }
-            data = _json.encode(plain, what=what)
-        except ex.EncodeError as error:
-            # For readers only, so a part that cannot be recorded must not stop the call.
-            data = _json.encode({"not recorded": str(error)}, what=what)
+    @property
+    def status(self) -> str:
+        """What became of the run, in the words of `WorkflowExecutionStatus`."""
+        match self.closed:
+            case None:
+                return "running"
+            case CompleteRun():
+                return "completed"
+            case TerminateRun():
+                return "terminated"
+            case FailRun():
+                return "canceled" if self.closed.cancelled else "failed"
 
-        return Payload(data=data)
-
-    def _idempotency_key(self, unit: Unit, occurrence: int) -> str:
-        parts = "\0".join((self.start.effect_scope, unit.name, unit.key, str(occurrence)))
-        return blake2b(parts.encode(), digest_size=16).hexdigest()
+    @property
+    def failure(self) -> Failure | None:
+        """Why the run failed, if it did."""
+        return None if isinstance(self.closed, CompleteRun | None) else self.closed.failure
 
     def _check_usable(self) -> None:
+        self._loop.check_writable()
         if self._loop.error is not None:
             raise self._loop.error
 
@@ -471,77 +493,32 @@ class Run:
 
         return waiting_line(self._main.get_coro())
 
-    # What workflow code asks
 
-    @property
-    def capabilities(self) -> Capabilities:
-        """What this engine can do."""
-        return _CAPABILITIES
+def _cancelled(error: BaseException) -> bool:
+    """Return whether a failure says that something was cancelled."""
+    cause = error.cause if isinstance(error, ex.ActivityError) else error
+    return isinstance(cause, ex.CancelledError)
 
-    @property
-    def workflow_id(self) -> str:
-        """Id of the run, as its user chose it."""
-        return self.start.workflow_id
 
-    @property
-    def run_id(self) -> str:
-        """Unique id of the run."""
-        return self.start.run_id
+def _culprits(error: BaseException) -> Iterator[int]:
+    """Yield the activities whose failures an exception came from: the nearest on each branch."""
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _culprits(part)
 
-    @property
-    def replaying(self) -> bool:
-        """Whether the code now running repeats what is already recorded."""
-        return self._expected is not None
+        return
 
-    def resource(self, role: str) -> Any:
-        """Return a live object that was attached to the run in this process."""
-        if role not in self.resources:
-            raise LookupError(
-                f"nothing is attached to run {self.workflow_id!r} as {role!r}; there are "
-                f"{sorted(self.resources)}"
-            )
+    seen: BaseException | None = error
+    for _ in range(100):  # a chain may be a ring
+        if seen is None:
+            return
 
-        return self.resources[role]
+        if _CULPRIT in vars(seen):
+            yield vars(seen)[_CULPRIT]
+            return
 
-    def now(self) -> float:
-        """Return the time of the activation."""
-        return self.time
+        if isinstance(seen, BaseExceptionGroup):
+            yield from _culprits(seen)
+            return
 
-    def random(self) -> Random:
-        """Return the run's own random generator."""
-        return self._random
-
-    def uuid4(self) -> UUID:
-        """Return a new UUID, equal on every replay."""
-        return UUID(int=self._uuids.getrandbits(128), version=4)
-
-    def info(self) -> _calls.Info:
-        """Return facts about the run."""
-        if self._info is None:
-            start = self.start
-            self._info = _calls.Info(
-                namespace=start.namespace,
-                workflow_id=start.workflow_id,
-                run_id=start.run_id,
-                workflow_type=start.workflow_type,
-                task_queue=start.task_queue,
-                start_time=_clock.from_timestamp(start.time),
-            )
-
-        return self._info
-
-    @property
-    def status(self) -> str:
-        """What became of the run: ``running``, ``completed``, ``failed`` or ``canceled``."""
-        match self.closed:
-            case None:
-                return "running"
-            case CompleteRun():
-                return "completed"
-            case FailRun():
-                return "canceled" if self.closed.cancelled else "failed"
-
-    @property
-    def failure(self) -> Failure | None:
-        """Why the run failed, if it did."""
-        return self.closed.failure if isinstance(self.closed, FailRun) else None
+        seen = seen.__cause__ or seen.__context__

@@ -191,9 +191,15 @@ def _map_payloads(record: Any, change: Callable[[r.Payload], r.Payload]) -> Any:
                 return record
 
             return msgspec.structs.replace(record, args=args, text=text)
-        case r.Start():
+        case r.SignalReceived():
             args = change(record.args)
             return record if args is record.args else msgspec.structs.replace(record, args=args)
+        case r.Start():
+            args, memo = change(record.args), record.memo and change(record.memo)
+            if args is record.args and memo is record.memo:
+                return record
+
+            return msgspec.structs.replace(record, args=args, memo=memo)
         case _:
             return record
 

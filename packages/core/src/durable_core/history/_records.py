@@ -9,9 +9,12 @@ unique in the run; events refer to it.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = [
     "Activation",
@@ -20,6 +23,7 @@ __all__ = [
     "ActivityFailed",
     "Attempt",
     "CancelActivity",
+    "CancelRequested",
     "CancelTimer",
     "Command",
     "CompleteRun",
@@ -29,11 +33,15 @@ __all__ = [
     "Note",
     "Payload",
     "PendingActivity",
+    "Rewound",
     "ScheduleActivity",
+    "SignalReceived",
     "Start",
     "StartTimer",
     "Taken",
+    "TerminateRun",
     "TimerFired",
+    "effective",
 ]
 
 
@@ -119,6 +127,7 @@ class Start(msgspec.Struct, frozen=True, omit_defaults=True):
             it.
         python: Implementation and minor version that ran it first, such as ``cpython-3.11``.
         client: Identity of the process that started it.
+        memo: JSON of what was noted at the start, for readers and adapters; never compared.
         key: Id of the key from which content addresses derive; empty without encryption.
         version: Of this record.
     """
@@ -137,6 +146,7 @@ class Start(msgspec.Struct, frozen=True, omit_defaults=True):
     bound: bool = False
     python: str = ""
     client: str = ""
+    memo: Payload | None = None
     key: str = ""
     version: int = 1
 
@@ -180,7 +190,71 @@ class TimerFired(msgspec.Struct, frozen=True, omit_defaults=True, tag="fired"):
     seq: int
 
 
-Event = Taken | ActivityCompleted | ActivityFailed | ActivityCancelled | TimerFired
+class SignalReceived(msgspec.Struct, frozen=True, omit_defaults=True, tag="signal"):
+    """A signal was accepted.
+
+    Attributes:
+        name: Of the signal.
+        args: JSON array of the arguments.
+        request: Unique id of the sending.
+        client: Identity of the sender.
+        time: When it was accepted, in seconds since the epoch.
+    """
+
+    name: str
+    args: Payload
+    request: str
+    client: str = ""
+    time: float = 0.0
+
+
+class CancelRequested(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancel_requested"):
+    """Somebody asked for the end of the run.
+
+    Attributes:
+        request: Unique id of the sending.
+        reason: Why, in the words of whoever asked.
+        client: Identity of whoever asked; empty for the caller whose own call the run is.
+        time: When it was accepted, in seconds since the epoch.
+    """
+
+    request: str
+    reason: str = ""
+    client: str = ""
+    time: float = 0.0
+
+
+class Rewound(msgspec.Struct, frozen=True, omit_defaults=True, tag="rewound"):
+    """The run had ended and goes on: the activations from ``to`` on are set aside.
+
+    They stay in the history for readers; a replay passes over them. The first event of its
+    activation, which also holds again what had been received since and still counts.
+
+    Attributes:
+        to: Number of the first activation that is set aside.
+        next_seq: Where the numbers of commands go on, so that none is used twice.
+        reason: Why, for people.
+        client: Identity of whoever asked for it.
+        time: In seconds since the epoch.
+    """
+
+    to: int
+    next_seq: int
+    reason: str = ""
+    client: str = ""
+    time: float = 0.0
+
+
+Event = (
+    Taken
+    | ActivityCompleted
+    | ActivityFailed
+    | ActivityCancelled
+    | TimerFired
+    | SignalReceived
+    | CancelRequested
+    | Rewound
+)
 
 
 class ScheduleActivity(msgspec.Struct, frozen=True, omit_defaults=True, tag="schedule"):
@@ -188,7 +262,8 @@ class ScheduleActivity(msgspec.Struct, frozen=True, omit_defaults=True, tag="sch
 
     Attributes:
         text: JSON that is recorded for readers and may differ on replay.
-        max_attempts, timeout: The options that were in force, for readers.
+        timeout, schedule_to_close, schedule_to_start, max_attempts: The options that were in force,
+            for readers; times in seconds.
     """
 
     seq: int
@@ -200,6 +275,8 @@ class ScheduleActivity(msgspec.Struct, frozen=True, omit_defaults=True, tag="sch
     text: Payload | None = None
     summary: str = ""
     timeout: float | None = None
+    schedule_to_close: float | None = None
+    schedule_to_start: float | None = None
     max_attempts: int = 0
 
 
@@ -232,13 +309,40 @@ class CompleteRun(msgspec.Struct, frozen=True, omit_defaults=True, tag="complete
 
 
 class FailRun(msgspec.Struct, frozen=True, omit_defaults=True, tag="fail"):
-    """End the run with a failure."""
+    """End the run with a failure.
+
+    Attributes:
+        cancelled: Whether it ended because its cancellation was asked for.
+        culprits: Numbers of the activities whose failures the run's failure came from.
+    """
 
     failure: Failure
     cancelled: bool = False
+    culprits: tuple[int, ...] = ()
 
 
-Command = ScheduleActivity | StartTimer | CancelActivity | CancelTimer | CompleteRun | FailRun
+class TerminateRun(msgspec.Struct, frozen=True, omit_defaults=True, tag="terminate"):
+    """The run was ended from outside; its code did not learn of it.
+
+    Attributes:
+        client: Identity of whoever ended it.
+        details: JSON array of what that said beside the reason.
+    """
+
+    failure: Failure
+    client: str = ""
+    details: bytes = b""
+
+
+Command = (
+    ScheduleActivity
+    | StartTimer
+    | CancelActivity
+    | CancelTimer
+    | CompleteRun
+    | FailRun
+    | TerminateRun
+)
 
 
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -279,3 +383,17 @@ class PendingActivity(msgspec.Struct, frozen=True, omit_defaults=True):
     seq: int
     attempts: tuple[Attempt, ...] = ()
     retry_at: float = 0.0
+
+
+def effective(activations: Iterable[Activation]) -> list[Activation]:
+    """Return the activations that a replay runs: without those that were set aside."""
+    kept: list[Activation] = []
+    for activation in activations:
+        first = activation.events[0] if activation.events else None
+        if isinstance(first, Rewound):
+            while kept and kept[-1].number >= first.to:
+                kept.pop()
+
+        kept.append(activation)
+
+    return kept

@@ -15,7 +15,7 @@ from durable_core.exceptions import DecodeError
 
 from . import _json
 
-__all__ = ["ALGORITHM", "address", "difference", "digest"]
+__all__ = ["ALGORITHM", "address", "changed_keys", "difference", "digest"]
 
 ALGORITHM = "blake2b-128"
 
@@ -54,6 +54,14 @@ def difference(
         for c in (_json.canonical(decoded, what=what), _json.canonical(there, what=what))
     )
     return None if a == b else _first(json.loads(a), json.loads(b), "$")
+
+
+def changed_keys(before: bytes, after: bytes) -> list[str]:
+    """Return the keys under which two recorded mappings differ, sorted."""
+    a, b = (_json.decode(m, dict[str, Any], what="a recorded mapping") for m in (before, after))
+    return sorted(
+        k for k in a.keys() | b.keys() if k not in a or k not in b or not _same(a[k], b[k])
+    )
 
 
 def _complete(value: Any) -> None:

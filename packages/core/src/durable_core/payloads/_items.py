@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from durable_core.adapter import Items
 
-__all__ = ["MARK", "SharedLists", "expand"]
+__all__ = ["MARK", "SharedLists", "expand", "without_lists"]
 
 MARK = "$items"
 
@@ -91,6 +91,18 @@ def expand(value: Any, fetch: Callable[[Sequence[str]], Mapping[str, bytes]]) ->
         return {k: expand(v, fetch) for k, v in value.items()}
 
     return [expand(v, fetch) for v in value] if isinstance(value, list) else value
+
+
+def without_lists(text: bytes) -> bytes:
+    """Return the JSON of a recorded text without the parts that are lists of items."""
+    if MARK.encode() not in text:
+        return text
+
+    parts = _json.decode(text, dict[str, Any], what="a recorded text")
+    return _json.encode(
+        {k: v for k, v in parts.items() if not (isinstance(v, dict) and MARK in v)},
+        what="a recorded text",
+    )
 
 
 def _read_list(node: str, fetch: Callable[[Sequence[str]], Mapping[str, bytes]]) -> list[Any]:

@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
-from ._protocol import Append, InboxRow, Loaded, Outcome, PendingRow, RunRow, Store
+from ._protocol import (
+    Append,
+    Arrivals,
+    InboxRow,
+    Loaded,
+    Outcome,
+    PendingRow,
+    Reuse,
+    RunRow,
+    Store,
+)
 
-__all__ = ["Append", "InboxRow", "Loaded", "Outcome", "PendingRow", "RunRow", "Store"]
+__all__ = [
+    "Append",
+    "Arrivals",
+    "InboxRow",
+    "Loaded",
+    "Outcome",
+    "PendingRow",
+    "Reuse",
+    "RunRow",
+    "Store",
+]

@@ -9,13 +9,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-__all__ = ["Append", "InboxRow", "Loaded", "Outcome", "PendingRow", "RunRow", "Store"]
+__all__ = [
+    "Append",
+    "Arrivals",
+    "InboxRow",
+    "Loaded",
+    "Outcome",
+    "PendingRow",
+    "Reuse",
+    "RunRow",
+    "Store",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +33,15 @@ class RunRow:
     """A run as its row says.
 
     Attributes:
-        status: ``running``, ``completed``, ``failed`` or ``canceled``.
+        status: ``running``, ``completed``, ``failed``, ``canceled`` or ``terminated``.
         started, closed: Seconds since the epoch.
         fence: Grows with every change of owner.
         owner: Id of the worker that owns it, which may be dead.
         takeovers: How often it was taken over from a dead worker since its last activation.
         bound: Whether only a caller with its objects, or a registered factory, may continue it.
         stall: JSON that says why it stalled, if it did.
+        wake: Before this time nobody needs to claim it, unless its inbox holds something; seconds
+            since the epoch.
     """
 
     run_id: str
@@ -47,6 +59,7 @@ class RunRow:
     takeovers: int
     lineage: str
     stall: str | None
+    wake: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +95,8 @@ class Append:
         claim: Whether the append takes the run over: from nobody, from a dead worker, or again from
             this one.
         release: Whether nobody owns the run afterwards.
+        reopen: Whether the append takes up a run that has ended without a result.
+        wake: Of the run afterwards, if it is released.
         number: Number of the activation; None if the append holds none.
         time: Of the activation.
         data: Frozen bytes of the activation.
@@ -94,6 +109,7 @@ class Append:
         taken: Ids of the inbox rows that became events.
         inbox: Events to put into the inbox instead of into an activation.
         start: Row and start record of a run that this append creates.
+        reuse: Whether that run's id may be one that was used before.
     """
 
     run_id: str
@@ -102,6 +118,8 @@ class Append:
     owner: int
     claim: bool = False
     release: bool = False
+    reopen: bool = False
+    wake: float = 0.0
     number: int | None = None
     time: float = 0.0
     data: bytes = b""
@@ -114,6 +132,24 @@ class Append:
     taken: Sequence[int] = ()
     inbox: Sequence[InboxRow] = ()
     start: tuple[RunRow, bytes] | None = None
+    reuse: Reuse = "always"
+
+
+Reuse = Literal["always", "failed", "never"]
+"""When the id of a run that has ended may be used again: see `WorkflowIDReusePolicy`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """What came for the runs of a worker.
+
+    Attributes:
+        owned: Ids of the open runs that it owns.
+        inbox: Run, number and bytes of each event that no activation has taken.
+    """
+
+    owned: Collection[str]
+    inbox: Sequence[tuple[str, int, bytes]]
 
 
 class Outcome(Enum):
@@ -153,9 +189,34 @@ class Store(Protocol):
         ...
 
     def create(
-        self, row: RunRow, start: bytes, items: Mapping[str, bytes]
+        self, row: RunRow, start: bytes, items: Mapping[str, bytes], *, reuse: Reuse = "always"
     ) -> asyncio.Future[Outcome]:
         """Create a run that some worker of its queue will pick up."""
+        ...
+
+    def send(
+        self, run_id: str, row: InboxRow, *, lineage: str, items: Mapping[str, bytes]
+    ) -> asyncio.Future[Outcome]:
+        """Put an event into the inbox of an open run; refused if the run has ended."""
+        ...
+
+    def terminate(
+        self, run_id: str, *, time: float, data: Callable[[int, int], bytes]
+    ) -> asyncio.Future[Outcome]:
+        """End an open run, whoever owns it: its owner is refused from then on.
+
+        Args:
+            run_id: Of the run.
+            time: Of its end.
+            data: Returns the bytes of the last activation, given its number and fence.
+        """
+        ...
+
+    def revive(self, run_id: str, *, reopen: bool) -> asyncio.Future[Outcome]:
+        """Let any worker try a stalled run now; with ``reopen``, also one that failed.
+
+        Refused if the run is neither.
+        """
         ...
 
     def register_worker(self, identity: str) -> asyncio.Future[int]:
@@ -197,12 +258,25 @@ class Store(Protocol):
         ...
 
     async def claimable(
-        self, namespace: str, task_queue: str, *, worker: int, limit: int
+        self, namespace: str, task_queue: str, *, worker: int, now: float, limit: int
     ) -> Sequence[RunRow]:
         """Return open runs of a queue that no living worker but this one owns, oldest first.
 
-        A run that the worker owns and has dropped, after a failed write, is its own to take again.
+        Those that only sleep until later are left out. A run that the worker owns and has dropped,
+        after a failed write, is its own to take again. A stalled one may have to rest.
         """
+        ...
+
+    async def orphans(self, namespace: str, workflow_type: str, *, limit: int) -> Sequence[RunRow]:
+        """Return open bound runs of a workflow that no living worker owns, oldest first."""
+        ...
+
+    async def next_wake(self, namespace: str, task_queue: str) -> float | None:
+        """Return when the first of a queue's sleeping runs is due; None if none sleeps."""
+        ...
+
+    async def arrivals(self, worker: int) -> Arrivals:
+        """Return what came for the runs that a worker owns, as of one moment."""
         ...
 
     async def newest(

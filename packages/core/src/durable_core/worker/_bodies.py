@@ -10,6 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from durable_core import _clock, _defaults, _faults
@@ -30,16 +34,45 @@ from durable_core.payloads._failures import qualified_name
 from ._threads import Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
+    from durable_core._clock import Clock
     from durable_core.adapter import UnitOptions
     from durable_core.engine import Pending
     from durable_core.history import Start
     from durable_core.payloads._failures import Registry
 
-__all__ = ["Bodies", "backoff_of_lost", "exhausted"]
+__all__ = ["Bodies", "Job", "backoff_of_lost", "exhausted"]
 
 _log = logging.getLogger("durable_core.worker")
+
+
+@dataclass(slots=True)
+class Job:
+    """An activity under way.
+
+    Attributes:
+        pending: The activity.
+        body: Its callable.
+        fence: Of the ownership under which it runs.
+        attempts: Those that ended.
+        retry_at: Before this time no attempt starts.
+    """
+
+    pending: Pending
+    body: Callable[..., Any]
+    fence: int
+    attempts: tuple[Attempt, ...] = ()
+    retry_at: float = 0.0
+
+    @property
+    def what(self) -> str:
+        """The activity, for messages."""
+        return f"activity {self.pending.unit.name!r}"
+
+    @property
+    def deadline(self) -> float | None:
+        """When the schedule-to-close timeout expires, in seconds since the epoch."""
+        limit = self.pending.unit.options.schedule_to_close_timeout
+        return None if limit is None else self.pending.scheduled_time + limit
 
 
 class Bodies:
@@ -49,11 +82,13 @@ class Bodies:
         identity: Name of the worker in attempts.
         failures: How exceptions are recorded.
         at_once: How many bodies may run at the same time.
+        clock: Tells when attempts begin and end.
     """
 
-    def __init__(self, identity: str, failures: Registry, at_once: int) -> None:
+    def __init__(self, identity: str, failures: Registry, at_once: int, clock: Clock) -> None:
         self._identity = identity
         self._failures = failures
+        self._clock = clock
         self._slots = asyncio.Semaphore(at_once)
         self._threads = Threads(_defaults.THREADS)
 
@@ -61,41 +96,26 @@ class Bodies:
         """Let the threads end by themselves."""
         self._threads.close()
 
-    async def run(
-        self,
-        start: Start,
-        pending: Pending,
-        body: Callable[..., Any],
-        fence: int,
-        earlier: tuple[Attempt, ...],
-        retry_at: float,
-        remember: Callable[[tuple[Attempt, ...], float], Awaitable[None]],
-    ) -> Event:
+    async def run(self, start: Start, job: Job, remember: Callable[[], Awaitable[None]]) -> Event:
         """Try an activity until it has an outcome, and return the outcome.
 
         Args:
             start: Of the run.
-            pending: The activity.
-            body: Its callable.
-            fence: Of the ownership under which it runs.
-            earlier: Attempts of earlier owners.
-            retry_at: Before this time no attempt starts.
-            remember: Makes the attempts so far durable, before a long backoff.
+            job: The activity; its attempts and backoff are kept up to date.
+            remember: Makes them durable, before a long backoff.
 
         Raises:
             asyncio.CancelledError: The task was cancelled, be it on the run's behalf or because the
                 worker ends; the caller knows which.
         """
-        options = pending.unit.options
-        attempts = earlier
+        seq = job.pending.seq
         while True:
-            await _until(retry_at)
-            number = len(attempts) + 1
-            started = _clock.now()
+            await self._clock.sleep_until(job.retry_at)
+            started = self._clock.now()
             try:
-                async with self._slots:
-                    started = _clock.now()
-                    result = await self._attempt(start, pending, body, number, started)
+                async with self._slot(job):
+                    started = self._clock.now()
+                    result = await self._attempt(start, job, started)
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if task is None or task.cancelling():
@@ -107,57 +127,99 @@ class Bodies:
             except Exception as raised:  # noqa: BLE001  # whatever a body raises is its outcome
                 error = raised
             else:
-                done = self._attempted(number, "completed", started, fence)
-                return ActivityCompleted(
-                    seq=pending.seq, result=Payload(data=result), attempts=(*attempts, done)
-                )
+                done = self._attempted(job, "completed", started)
+                attempts = (*job.attempts, done)
+                return ActivityCompleted(seq=seq, result=Payload(data=result), attempts=attempts)
 
             failure = self._failures.record(error)
             outcome = "timed_out" if isinstance(error, ex.TimeoutError) else "failed"
-            attempts = (*attempts, self._attempted(number, outcome, started, fence, failure))
-            delay, why = _next_delay(options, error, failure, attempts)
+            job.attempts = (*job.attempts, self._attempted(job, outcome, started, failure))
+            delay, why = self._next_delay(job, error, failure)
             if delay is None:
                 return ActivityFailed(
-                    seq=pending.seq, failure=failure, retry_state=why, attempts=attempts
+                    seq=seq, failure=failure, retry_state=why, attempts=job.attempts
                 )
 
-            retry_at = _clock.now() + delay
+            job.retry_at = self._clock.now() + delay
             _log.warning(
-                "activity %r of run %r failed (attempt %d): %s: %s; next attempt in %.1f s",
-                pending.unit.name,
+                "%s of run %r failed (attempt %d): %s: %s; next attempt in %.1f s. See: durable "
+                "show %s",
+                job.what,
                 start.workflow_id,
-                number,
+                len(job.attempts),
                 failure.type,
                 failure.message,
                 delay,
+                start.workflow_id,
             )
             if delay > _defaults.COMMITTED_BACKOFF:
-                await remember(attempts, retry_at)
+                await remember()
 
     def cancelled(self, pending: Pending, attempts: tuple[Attempt, ...]) -> Event:
         """Return the outcome of an activity that ended because the run asked for it."""
         return ActivityCancelled(seq=pending.seq, attempts=attempts)
 
     def _attempted(
-        self, number: int, outcome: Any, started: float, fence: int, failure: Failure | None = None
+        self, job: Job, outcome: Any, started: float, failure: Failure | None = None
     ) -> Attempt:
         return Attempt(
-            number=number,
+            number=len(job.attempts) + 1,
             outcome=outcome,
             started=started,
-            ended=_clock.now(),
+            ended=self._clock.now(),
             worker=self._identity,
-            fence=fence,
+            fence=job.fence,
             failure=failure,
         )
 
-    async def _attempt(
-        self, start: Start, pending: Pending, body: Callable[..., Any], number: int, started: float
-    ) -> bytes:
+    @asynccontextmanager
+    async def _slot(self, job: Job) -> AsyncGenerator[None]:
+        """Hold a place among the bodies that run at once, and a thread if the body needs one."""
+        options = job.pending.unit.options
+        limits = [job.deadline]
+        # A later attempt has waited before, and once is enough.
+        if options.schedule_to_start_timeout is not None and not job.attempts:
+            limits.append(job.pending.scheduled_time + options.schedule_to_start_timeout)
+
+        until = min((limit for limit in limits if limit is not None), default=None)
+        scope = asyncio.timeout(None if until is None else until - self._clock.now())
+        in_thread = not _defn.is_async(job.body)
+        try:
+            async with scope:
+                await self._slots.acquire()
+                try:
+                    if in_thread:
+                        await self._threads.available()
+                except BaseException:
+                    self._slots.release()
+                    raise
+        except TimeoutError:
+            if until == job.deadline:
+                raise self._too_late(job) from None
+
+            raise ex.TimeoutError(
+                f"{job.what} did not start within its schedule-to-start timeout of "
+                f"{options.schedule_to_start_timeout:g} s: the worker runs as many bodies at once "
+                "as it may",
+                type=ex.TimeoutType.SCHEDULE_TO_START,
+            ) from None
+
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    def _too_late(self, job: Job) -> ex.TimeoutError:
+        limit = job.pending.unit.options.schedule_to_close_timeout
+        return ex.TimeoutError(
+            f"{job.what} did not finish within its schedule-to-close timeout of {limit:g} s",
+            type=ex.TimeoutType.SCHEDULE_TO_CLOSE,
+        )
+
+    async def _attempt(self, start: Start, job: Job, started: float) -> bytes:
         """Run the body once and return the bytes of its result."""
-        unit = pending.unit
-        what = f"activity {unit.name!r}"
-        types, _ = _defn.signature_types(body)
+        pending, unit, what = job.pending, job.pending.unit, job.what
+        types, _ = _defn.signature_types(job.body)
         args = _json.decode_args(
             pending.args, types if unit.arg_types is None else unit.arg_types, what=what
         )
@@ -166,7 +228,7 @@ class Bodies:
                 info=_context.Info(
                     activity_id=str(pending.seq),
                     activity_type=unit.name,
-                    attempt=number,
+                    attempt=len(job.attempts) + 1,
                     scheduled_time=_clock.from_timestamp(pending.scheduled_time),
                     started_time=_clock.from_timestamp(started),
                     idempotency_key=pending.idempotency_key,
@@ -180,14 +242,21 @@ class Bodies:
             )
         )
         _faults.reach("activity.body.before")
-        limit = unit.options.start_to_close_timeout
-        scope = asyncio.timeout(limit)
+        limit, left = unit.options.start_to_close_timeout, math.inf
+        if job.deadline is not None:
+            left = max(job.deadline - self._clock.now(), 0.0)
+
+        shortest = min(math.inf if limit is None else limit, left)
+        scope = asyncio.timeout(None if shortest == math.inf else shortest)
         try:
             async with scope:
-                result = await self._call(body, args)
+                result = await self._call(job.body, args)
         except TimeoutError:
             if not scope.expired():
                 raise
+
+            if limit is None or left < limit:
+                raise self._too_late(job) from None
 
             raise ex.TimeoutError(
                 f"{what} did not finish within its start-to-close timeout of {limit:g} s",
@@ -210,6 +279,45 @@ class Bodies:
 
         context = contextvars.copy_context()
         return await self._threads.run(lambda: context.run(body, *args))
+
+    def _next_delay(
+        self, job: Job, error: BaseException, failure: Failure
+    ) -> tuple[float | None, int]:
+        """Return the seconds until the next attempt, or None and why there is none."""
+        options = job.pending.unit.options
+        policy = options.retry_policy
+        after = failure.retry_after
+        if isinstance(error, ex.TimeoutError) and error.type in _FINAL_TIMEOUTS:
+            return None, ex.RetryState.TIMEOUT
+
+        if options.decide is not None:
+            decision = options.decide(error)
+            if not decision.retry:
+                return None, ex.RetryState.NON_RETRYABLE_FAILURE
+
+            after = decision.after if decision.after is not None else after
+        elif failure.non_retryable or _names(error, failure) & set(
+            policy.non_retryable_error_types or ()
+        ):
+            return None, ex.RetryState.NON_RETRYABLE_FAILURE
+
+        if exhausted(options, job.attempts):
+            return None, ex.RetryState.MAXIMUM_ATTEMPTS_REACHED
+
+        failures = sum(a.outcome != "lost" for a in job.attempts)
+        delay = policy.delay(failures) if after is None else after
+        first = next((a.started for a in job.attempts if a.started is not None), None)
+        window, then = options.retry_window, self._clock.now() + delay
+        if window is not None and first is not None and then - first > window:
+            return None, ex.RetryState.TIMEOUT
+
+        if job.deadline is not None and then >= job.deadline:
+            return None, ex.RetryState.TIMEOUT
+
+        return delay, 0
+
+
+_FINAL_TIMEOUTS = {ex.TimeoutType.SCHEDULE_TO_START, ex.TimeoutType.SCHEDULE_TO_CLOSE}
 
 
 def exhausted(options: UnitOptions, attempts: tuple[Attempt, ...]) -> bool:
@@ -235,40 +343,5 @@ def backoff_of_lost(options: UnitOptions, attempts: tuple[Attempt, ...]) -> floa
     return options.retry_policy.delay(in_a_row - 1) if in_a_row > 1 else 0.0
 
 
-def _next_delay(
-    options: UnitOptions, error: BaseException, failure: Failure, attempts: tuple[Attempt, ...]
-) -> tuple[float | None, int]:
-    """Return the seconds until the next attempt, or None and why there is none."""
-    policy = options.retry_policy
-    after = failure.retry_after
-    if options.decide is not None:
-        decision = options.decide(error)
-        if not decision.retry:
-            return None, ex.RetryState.NON_RETRYABLE_FAILURE
-
-        after = decision.after if decision.after is not None else after
-    elif failure.non_retryable or _names(error, failure) & set(
-        policy.non_retryable_error_types or ()
-    ):
-        return None, ex.RetryState.NON_RETRYABLE_FAILURE
-
-    if exhausted(options, attempts):
-        return None, ex.RetryState.MAXIMUM_ATTEMPTS_REACHED
-
-    failures = sum(a.outcome != "lost" for a in attempts)
-    delay = policy.delay(failures) if after is None else after
-    first = next((a.started for a in attempts if a.started is not None), None)
-    window = options.retry_window
-    if window is not None and first is not None and _clock.now() + delay - first > window:
-        return None, ex.RetryState.TIMEOUT
-
-    return delay, 0
-
-
 def _names(error: BaseException, failure: Failure) -> set[str]:
     return {type(error).__name__, qualified_name(type(error)), failure.type}
-
-
-async def _until(due: float) -> None:
-    while (left := due - _clock.now()) > 0:  # noqa: ASYNC110  # the wall clock may be set meanwhile
-        await asyncio.sleep(left)

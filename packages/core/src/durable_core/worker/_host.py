@@ -21,7 +21,7 @@ class Registered:
     """The workflows and activities of one worker.
 
     Args:
-        workflows: Workflow classes.
+        workflows: Workflow classes and functions.
         activities: Functions with `activity.defn`; None lets workflow code use any that is defined
             in the process, which is what embedded use without a `Worker` does.
 
@@ -31,7 +31,9 @@ class Registered:
     """
 
     def __init__(
-        self, workflows: Sequence[type], activities: Sequence[Callable[..., Any]] | None
+        self,
+        workflows: Sequence[Callable[..., Any]],
+        activities: Sequence[Callable[..., Any]] | None,
     ) -> None:
         self.failures = Registry()
         self._workflows: dict[str, workflow_defn.Definition] = {}
@@ -46,14 +48,15 @@ class Registered:
     def add_workflow(self, definition: workflow_defn.Definition) -> None:
         """Add a workflow; adding the same one again does nothing."""
         known = self._workflows.get(definition.name)
-        if known is not None and known.cls is not definition.cls:
+        if known is not None and known.target is not definition.target:
             raise DuplicateNameError(
-                f"two workflows are named {definition.name!r}: {_where(known.cls)} and "
-                f"{_where(definition.cls)}. Give one of them another name: @workflow.defn(name=…)"
+                f"two workflows are named {definition.name!r}: {_where(known.target)} and "
+                f"{_where(definition.target)}. Give one of them another name: "
+                "@workflow.defn(name=…)"
             )
 
         self._workflows[definition.name] = definition
-        self.failures.allow_module(definition.cls.__module__)
+        self.failures.allow_module(definition.target.__module__)
 
     def workflow(self, name: str) -> workflow_defn.Definition:
         """Return a workflow by name.
@@ -102,11 +105,7 @@ class Registered:
             return
 
         self.failures.allow_module(unit.body.__module__)
-        if (
-            not self._any_activity
-            and unit.raise_cause is False
-            and unit.name not in self._activities
-        ):
+        if activity_defn.definition_of(unit.body) is not None and not self._any_activity:
             self.activity(unit.name)
 
     def _add_activity(self, fn: Callable[..., Any]) -> None:

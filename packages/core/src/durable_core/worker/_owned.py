@@ -10,189 +10,197 @@ Invariant: nothing leaves the process before the commit that records why it does
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from durable_core import _clock, _faults, history
+from durable_core import _defaults, _faults, history
 from durable_core import exceptions as ex
-from durable_core.engine import Pending, Run, python_version
+from durable_core.engine import python_version
 from durable_core.history import (
     Activation,
-    ActivityFailed,
-    Attempt,
     CancelActivity,
     CancelTimer,
     Event,
-    Failure,
     PendingActivity,
     ScheduleActivity,
     StartTimer,
     Taken,
     TimerFired,
 )
-from durable_core.stores import Append, InboxRow, Outcome, PendingRow
+from durable_core.stores import Append, Outcome, PendingRow, Reuse, RunRow
 
-from ._bodies import Bodies, backoff_of_lost, exhausted
+from . import _stalls, _takeover
+from ._arrived import Arrived, LostRunError, accept, refuse, unread
+from ._work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from durable_core.stores import Loaded, RunRow, Store
+    from durable_core.engine import Pending, Run
+    from durable_core.stores import Loaded
 
-    from ._host import Registered
+    from ._rewind import Rewind
+    from ._worker import Worker
 
-__all__ = ["LostRunError", "OwnedRun", "stall_record"]
+__all__ = ["LostRunError", "OwnedRun"]
 
 _log = logging.getLogger("durable_core.worker")
 
 
-class LostRunError(Exception):
-    """Internal: another worker owns the run now; look at it anew."""
+@dataclass(frozen=True, slots=True)
+class _Creation:
+    """What the first append of a new run writes beside its activation."""
+
+    start: tuple[RunRow, bytes]
+    items: Mapping[str, bytes]
+    reuse: Reuse
 
 
 class OwnedRun:
     """One run, from claim to close. Belongs to the worker's event loop.
 
     Attributes:
+        run: The run in memory.
+        row: Its row as it was before this worker owned it.
         created: Ends when a run that began here is durable, or with the exception why it is not.
+        record: Its activations in force, if every activation is to replay them.
         done: Ends when the run is closed (with the engine's `Run`), or with the exception that
             keeps it from going on here: a bug in its code, a `StoreError`, or `LostRunError`.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        row: RunRow,
-        *,
-        worker: int,
-        identity: str,
-        store: Store,
-        host: Registered,
-        bodies: Bodies,
-        forget: Callable[[OwnedRun], None],
-    ) -> None:
+    def __init__(self, run: Run, row: RunRow, *, worker: Worker) -> None:
         self.run = run
         self.row = row
         self.fence = row.fence + 1
+        self.record: list[Activation] | None = [] if worker.replays_always else None
         self.done: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
         self.done.add_done_callback(_retrieved)
         self.created: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.created.add_done_callback(_retrieved)
         self._worker = worker
-        self._identity = identity
-        self._store = store
-        self._host = host
-        self._bodies = bodies
-        self._forget = forget
+        self._store = worker.store
+        self._clock = worker.clock
         self._loop = asyncio.get_running_loop()
-        self._events: list[tuple[Event, int | None]] = []
+        self._work = Work(
+            start=run.start,
+            fence=self.fence,
+            bodies=worker.bodies,
+            host=worker.registered,
+            clock=worker.clock,
+            deliver=self._brought,
+            fire=self._fire,
+            remember=self._remember,
+            broken=self._end,
+        )
+        self._events: list[Arrived] = []
+        self._inbox: set[int] = set()
+        self._claimed = False
         self._appending = False
         self._queued = False
         self._ended = False
-        self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._alarms: dict[int, asyncio.TimerHandle] = {}
-        self._dues: dict[int, float] = {}
-        self._withdrawn: set[int] = set()
+        self._settled: list[asyncio.Future[None]] = []
 
     # Becoming the owner
 
-    def begin(self, start: bytes, items: Mapping[str, bytes]) -> None:
+    def begin(self, start: bytes, items: Mapping[str, bytes], *, reuse: Reuse) -> None:
         """Create the run and commit it together with its first activation."""
-        self._activate(create=(self.row, start), items=items)
+        self._activate(create=_Creation((self.row, start), items, reuse))
 
-    async def take_over(self, loaded: Loaded) -> None:
-        """Claim a run that was replayed from its record, and go on with it.
+    async def take_over(self, loaded: Loaded, rewind: Rewind | None) -> None:
+        """Claim a run that was rebuilt from its record, and go on with it.
+
+        Args:
+            loaded: The record.
+            rewind: How far it went back, if it had ended.
 
         Raises:
             LostRunError: Somebody else was faster.
         """
         _faults.reach("run.claim.before")
-        resumed = self._resume(loaded)
+        for number, event in _takeover.inbox_of(loaded):
+            self.receive_row(number, event)
+
+        run, now, lost = self.run, self._clock.now(), rewind is None
+        settled = {getattr(a.event, "seq", -1) for a in self._events}
+        resumed = _takeover.resumed(run, loaded, settled, now, lost=lost)
         outcome = await self._store.append(
             Append(
                 run_id=self.row.run_id,
                 expected_fence=self.row.fence,
                 fence=self.fence,
-                owner=self._worker,
+                owner=self._worker.id,
                 claim=True,
-                pending=[
-                    PendingRow(seq=p.seq, kind="activity", data=history.Packer("").pack(p))
-                    for p in resumed.values()
-                ],
+                reopen=rewind is not None,
+                pending=_takeover.rows_of(run, resumed, timers=rewind is not None),
             )
         )
         if outcome is not Outcome.ACCEPTED:
-            self._end(LostRunError(self.row.run_id))
+            self.lose()
             raise LostRunError(self.row.run_id)
 
         _faults.reach("run.claim.after")
-        if self.row.next_number or loaded.pending:
-            self._events.insert(0, (self._taken(), None))
+        self._claimed = True
+        if rewind is not None:
+            identity = self._worker.identity
+            first, kept = _takeover.rewound(run, loaded, rewind, client=identity, time=now)
+            self._events[:0] = [Arrived(e) for e in (first, self._taken(), *kept)]
+        elif self.row.next_number or loaded.pending:
+            self._events.insert(0, Arrived(self._taken()))
 
         for seq, state in resumed.items():
-            self._start_body(self.run.pending[seq], state.attempts, state.retry_at)
+            self._work.start_body(run.pending[seq], state.attempts, state.retry_at)
 
-        for seq, handle in self.run.timers.items():
-            self._set_alarm(seq, handle.when())
+        for seq, handle in run.timers.items():
+            self._work.set_alarm(seq, handle.when())
 
         # A run that never ran begins now. `Taken` alone waits for company, if any is to come.
-        if (
-            not self.row.next_number
-            or len(self._events) > 1
-            or not (self.run.pending or self.run.timers)
-        ):
+        waits = run.pending or run.timers
+        if rewind or not self.row.next_number or len(self._events) > 1 or not waits:
             self._wake()
-
-    def _resume(self, loaded: Loaded) -> dict[int, PendingActivity]:
-        """Return what is known of each pending activity; an attempt that died is lost."""
-        known = {
-            p.seq: history.pending_from(p.data)
-            for p in loaded.pending
-            if p.kind == "activity" and p.data
-        }
-        settled: set[int] = set()
-        for row_id, data in loaded.inbox:
-            event = history.resolve(history.event_from(data), dict(loaded.items))
-            self._events.append((event, row_id))
-            settled.add(getattr(event, "seq", -1))
-
-        resumed: dict[int, PendingActivity] = {}
-        for seq, pending in self.run.pending.items():
-            if seq in settled:
-                continue
-
-            state = known.get(seq, PendingActivity(seq=seq))
-            if state.retry_at <= _clock.now() and self.row.next_number:
-                lost = Attempt(
-                    number=len(state.attempts) + 1,
-                    outcome="lost",
-                    ended=_clock.now(),
-                    fence=self.row.fence,
-                )
-                attempts = (*state.attempts, lost)
-                options = pending.unit.options
-                state = PendingActivity(
-                    seq=seq,
-                    attempts=attempts,
-                    retry_at=_clock.now() + backoff_of_lost(options, attempts),
-                )
-
-            resumed[seq] = state
-
-        return resumed
 
     def _taken(self) -> Taken:
         return Taken(
-            worker=self._identity, fence=self.fence, python=python_version(), time=_clock.now()
+            worker=self._worker.identity,
+            fence=self.fence,
+            python=python_version(),
+            time=self._clock.now(),
         )
 
-    # Activations
+    # What arrives
 
-    def deliver(self, event: Event) -> None:
-        """Hand an event to the run; it enters the next activation."""
-        if not self._ended:
-            self._events.append((event, None))
+    def receive(self, event: Event) -> asyncio.Future[None]:
+        """Hand in an event from outside; the future ends when it is durable.
+
+        Raises (through the future):
+            LostRunError: It is not: the run has ended, or is owned by somebody else.
+        """
+        accepted: asyncio.Future[None] = self._loop.create_future()
+        if self._ended:
+            accepted.set_exception(LostRunError(self.row.run_id))
+        else:
+            self._events.append(Arrived(event, accepted=accepted))
+            self._wake()
+
+        return accepted
+
+    def receive_row(self, number: int, event: Event) -> None:
+        """Hand in an event that is in the inbox; one that was handed in before is ignored."""
+        if number not in self._inbox and not self._ended:
+            self._inbox.add(number)
+            self._events.append(Arrived(event, row=number))
+            if self._claimed:
+                self._wake()
+
+    def _brought(self, event: Event) -> None:
+        """Take the outcome of an activity."""
+        if not self._ended and getattr(event, "seq", None) in self.run.pending:
+            self._events.append(Arrived(event))
+            self._wake()
+
+    def _fire(self, seq: int) -> None:
+        if not self._ended and seq in self.run.timers:
+            self._events.append(Arrived(TimerFired(seq=seq)))
             self._wake()
 
     def _wake(self) -> None:
@@ -200,38 +208,36 @@ class OwnedRun:
             self._queued = True
             self._loop.call_soon(self._activate)
 
-    def _activate(
-        self, create: tuple[RunRow, bytes] | None = None, items: Mapping[str, bytes] | None = None
-    ) -> None:
+    # Activations
+
+    def _activate(self, create: _Creation | None = None) -> None:
         self._queued = False
         if self._ended or self._appending:
             return
 
         taken, self._events = self._events, []
-        events = [e for e, _ in taken]
-        dues = [self._dues.pop(e.seq, 0.0) for e in events if isinstance(e, TimerFired)]
-        time = max(self.run.time, _clock.now(), *dues, 0.0)
+        events = [a.event for a in taken]
+        dues = [self._work.due(e.seq) for e in events if isinstance(e, TimerFired)]
+        time = max(self.run.time, self._clock.now(), *dues, 0.0)
         _faults.reach("run.activated.before")
         try:
+            self._worker.refresh(self)
             activation = self.run.activate(time, events, self.fence)
-            append = self._freeze(activation, [i for _, i in taken if i is not None], create, items)
+            append = self._freeze(activation, taken, create)
         except Exception as bug:  # noqa: BLE001  # any bug in workflow code stalls the run
-            self._stall(bug, taken, create, items)
+            self._stall(bug, taken, create)
             return
 
         _faults.reach("run.activated.after")
         self._appending = True
         future = self._store.append(append)
-        future.add_done_callback(lambda done: self._committed(done, activation))
+        future.add_done_callback(lambda done: self._committed(done, activation, taken))
 
     def _freeze(
-        self,
-        activation: Activation,
-        taken: Sequence[int],
-        create: tuple[RunRow, bytes] | None,
-        items: Mapping[str, bytes] | None,
+        self, activation: Activation, taken: Sequence[Arrived], create: _Creation | None
     ) -> Append:
-        packer = history.Packer(self.row.lineage, {**(items or {}), **self.run.new_items})
+        created = {} if create is None else create.items
+        packer = history.Packer(self.row.lineage, {**created, **self.run.new_items})
         data = packer.pack(activation)
         resolved = [s for e in activation.events if (s := getattr(e, "seq", None)) is not None]
         resolved += [
@@ -243,13 +249,12 @@ class OwnedRun:
         else:
             pending = [row for c in activation.commands if (row := self._side_row(c)) is not None]
 
-        claim = create is not None
         return Append(
             run_id=self.row.run_id,
-            expected_fence=self.row.fence if claim else self.fence,
+            expected_fence=self.fence if create is None else self.row.fence,
             fence=self.fence,
-            owner=self._worker,
-            claim=claim,
+            owner=self._worker.id,
+            claim=create is not None,
             number=activation.number,
             time=activation.time,
             data=data,
@@ -258,8 +263,9 @@ class OwnedRun:
             items=packer.items,
             pending=pending,
             resolved=resolved,
-            taken=taken,
-            start=create,
+            taken=[a.row for a in taken if a.row is not None],
+            start=None if create is None else create.start,
+            reuse="always" if create is None else create.reuse,
         )
 
     def _side_row(self, command: history.Command) -> PendingRow | None:
@@ -271,30 +277,49 @@ class OwnedRun:
 
         return None
 
-    def _committed(self, done: asyncio.Future[Outcome], activation: Activation) -> None:
+    def _committed(
+        self, done: asyncio.Future[Outcome], activation: Activation, taken: Sequence[Arrived]
+    ) -> None:
         self._appending = False
         if self._ended:
             return
 
-        if done.cancelled():
-            self._end(ex.StoreClosedError("the event loop ended"))
+        outcome = self._outcome(done)
+        if isinstance(outcome, BaseException):
+            # Whether those who wait for it may count on it is not known; they will look again.
+            self._events[:0] = taken
+            self._end(outcome)
             return
+
+        self._claimed = True
+        if not self.created.done():
+            self.created.set_result(None)
+
+        accept(taken)
+        self._worker.committed(self, activation)
+        self._effects(activation)
+        self._settle()
+
+    def _outcome(self, done: asyncio.Future[Outcome]) -> BaseException | None:
+        """Return why a write did not happen; None if it did."""
+        if done.cancelled():
+            return ex.StoreClosedError("the event loop ended")
 
         error = done.exception()
         if error is not None:
-            self._end(error)
-            return
+            return error
 
         match done.result():
             case Outcome.ACCEPTED:
-                if not self.created.done():
-                    self.created.set_result(None)
-
-                self._effects(activation)
+                return None
             case Outcome.ID_IN_USE:
-                self._end(self._id_in_use())
+                return ex.WorkflowAlreadyStartedError(
+                    f"the workflow id {self.row.workflow_id!r} is in use: use its handle, or "
+                    f"another id. See: durable show {self.row.workflow_id}",
+                    workflow_id=self.row.workflow_id,
+                )
             case Outcome.REFUSED:
-                self._end(LostRunError(self.row.run_id))
+                return LostRunError(self.row.run_id)
 
     def _effects(self, activation: Activation) -> None:
         if self.run.closed is not None:
@@ -306,119 +331,118 @@ class OwnedRun:
                 case ScheduleActivity():
                     pending = self.run.pending.get(command.seq)
                     if pending is not None:
-                        self._start_body(pending, (), 0.0)
+                        self._work.start_body(pending, (), 0.0)
                 case StartTimer():
-                    self._set_alarm(command.seq, command.due)
+                    self._work.set_alarm(command.seq, command.due)
                 case CancelTimer():
-                    alarm = self._alarms.pop(command.seq, None)
-                    if alarm is not None:
-                        alarm.cancel()
+                    self._work.cancel_alarm(command.seq)
                 case CancelActivity():
-                    self._withdrawn.add(command.seq)
-                    task = self._tasks.get(command.seq)
-                    if task is not None:
-                        task.cancel()
+                    self._work.withdraw(command.seq)
                 case _:
                     pass
 
         if self._events:
             self._wake()
 
-    # Effects
-
-    def _start_body(self, pending: Pending, earlier: tuple[Attempt, ...], retry_at: float) -> None:
-        if earlier and earlier[-1].outcome == "lost" and exhausted(pending.unit.options, earlier):
-            failure = self._host.failures.record(
-                ex.ApplicationError(
-                    f"activity {pending.unit.name!r} was running when its worker died, and its "
-                    "retry policy allows no further attempt",
-                    type="AttemptLost",
-                )
+    async def _remember(self, pending: Pending, state: PendingActivity) -> None:
+        await self._store.append(
+            Append(
+                run_id=self.row.run_id,
+                expected_fence=self.fence,
+                fence=self.fence,
+                owner=self._worker.id,
+                pending=[_takeover.activity_row(pending, state)],
             )
-            self.deliver(
-                ActivityFailed(
-                    seq=pending.seq,
-                    failure=failure,
-                    retry_state=ex.RetryState.MAXIMUM_ATTEMPTS_REACHED,
-                    attempts=earlier,
-                )
-            )
-            return
+        )
 
-        if pending.future.cancel_sent:
-            # Withdrawn before it began, or before its worker died: nothing is left to wait for.
-            self.deliver(self._bodies.cancelled(pending, earlier))
-            return
+    # Looking
 
-        coro = self._run_body(pending, earlier, retry_at)
-        self._tasks[pending.seq] = self._loop.create_task(coro, context=pending.context)
+    @property
+    def open(self) -> bool:
+        """Whether the store says that this worker owns it, and nothing else is on its way."""
+        return self._claimed and not self._appending and not self._ended
 
-    async def _run_body(
-        self, pending: Pending, earlier: tuple[Attempt, ...], retry_at: float
-    ) -> None:
-        unit = pending.unit
-        body = unit.body if unit.body is not None else self._host.activity(unit.name).fn
+    def wants(self, number: int) -> bool:
+        """Return whether an event of the inbox is new to it."""
+        return self._claimed and not self._ended and number not in self._inbox
 
-        async def remember(attempts: tuple[Attempt, ...], next_at: float) -> None:
-            state = PendingActivity(seq=pending.seq, attempts=attempts, retry_at=next_at)
-            await self._store.append(
-                Append(
-                    run_id=self.row.run_id,
-                    expected_fence=self.fence,
-                    fence=self.fence,
-                    owner=self._worker,
-                    pending=[
-                        PendingRow(
-                            pending.seq,
-                            "activity",
-                            unit.name,
-                            unit.key,
-                            None,
-                            history.Packer("").pack(state),
-                        )
-                    ],
-                )
-            )
+    @property
+    def backs_off(self) -> bool:
+        """Whether an activity waits for a late next attempt."""
+        return self._work.backs_off
 
-        try:
-            event = await self._bodies.run(
-                self.run.start, pending, body, self.fence, earlier, retry_at, remember
-            )
-        except asyncio.CancelledError:
-            if pending.seq not in self._withdrawn:
-                # The worker ends: the attempt is lost, and the next owner records it.
-                raise
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is to do before a timer, a backoff or an event from outside."""
+        return self.open and not self._queued and not self._events and not self._work.executing
 
-            event = self._bodies.cancelled(pending, earlier)
-        except ex.StoreError as error:
-            self._end(error)
-            return
-        finally:
-            self._tasks.pop(pending.seq, None)
+    def next_due(self) -> float | None:
+        """Return when the first timer or the next attempt is due."""
+        return self._work.next_due()
 
-        if pending.seq in self.run.pending:
-            self.deliver(event)
+    async def query(self, name: str, args: bytes) -> bytes:
+        """Answer a query on what is committed.
 
-    def _set_alarm(self, seq: int, due: float) -> None:
-        self._dues[seq] = due
-        self._alarms[seq] = self._loop.call_later(max(0.0, due - _clock.now()), self._fire, seq)
+        Raises:
+            LostRunError: The run is not here any more.
+            WorkflowQueryFailedError: There is none of that name, or it raised.
+        """
+        while (self._appending or self._queued) and not self._ended:
+            settled: asyncio.Future[None] = self._loop.create_future()
+            self._settled.append(settled)
+            await settled
 
-    def _fire(self, seq: int) -> None:
-        self._alarms.pop(seq, None)
-        if seq in self.run.timers:
-            self.deliver(TimerFired(seq=seq))
+        if self._ended:
+            raise LostRunError(self.row.run_id)
+
+        return self.run.query(name, args)
+
+    def _settle(self) -> None:
+        """Wake those who wait for a committed state."""
+        settled, self._settled = self._settled, []
+        for waiting in settled:
+            if not waiting.done():
+                waiting.set_result(None)
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """The bodies that are running."""
+        return self._work.tasks
 
     # Ending
 
+    def release(self) -> None:
+        """Let an idle run go until its next timer, attempt or event is due; it costs one row then.
+
+        Does nothing unless it is idle.
+        """
+        if not self.idle:
+            return
+
+        self._appending = True
+        due = self.next_due()
+        future = self._store.append(
+            Append(
+                run_id=self.row.run_id,
+                expected_fence=self.fence,
+                fence=self.fence,
+                owner=self._worker.id,
+                release=True,
+                wake=_defaults.NEVER if due is None else due,
+            )
+        )
+        future.add_done_callback(self._released)
+
+    def _released(self, done: asyncio.Future[Outcome]) -> None:
+        # What arrived meanwhile was not acknowledged; whoever sent it sends it to the next owner,
+        # and a body that returned meanwhile cannot be: none ran.
+        self._end(self._outcome(done) or LostRunError(self.row.run_id))
+
     def _stall(
-        self,
-        bug: BaseException,
-        taken: Sequence[tuple[Event, int | None]],
-        create: tuple[RunRow, bytes] | None = None,
-        items: Mapping[str, bytes] | None = None,
+        self, bug: BaseException, taken: Sequence[Arrived], create: _Creation | None = None
     ) -> None:
         """Keep what the failed activation received, record why it failed, and let the run go."""
-        failure = self._host.failures.record(bug)
+        failure = self._worker.registered.failures.record(bug)
         _log.error(
             "run %r stalled: %s: %s. Its history is kept; fixed code continues it. See: durable "
             "show %s",
@@ -430,66 +454,61 @@ class OwnedRun:
         )
         # The run in memory is dead: what arrives from now on is kept, and starts no activation.
         self._appending = True
-        packer = history.Packer(self.row.lineage, dict(items or {}))
-        inbox = self._unread([*taken, *self._events], packer)
+        packer = history.Packer(self.row.lineage, {} if create is None else dict(create.items))
+        arrived = [*taken, *self._events]
         self._events = []
+        now = self._clock.now()
+        progressed = self.run.next_number > self.row.next_number
         append = Append(
             run_id=self.row.run_id,
             expected_fence=self.fence if create is None else self.row.fence,
             fence=self.fence,
-            owner=self._worker,
+            owner=self._worker.id,
             claim=create is not None,
             release=True,
-            start=create,
+            wake=_defaults.NEVER,
+            start=None if create is None else create.start,
+            reuse="always" if create is None else create.reuse,
             lineage=self.row.lineage,
             items=packer.items,
-            inbox=inbox,
-            stall=stall_record(failure, self.run.next_number, self._identity),
+            inbox=unread(arrived, packer, now),
+            stall=_stalls.stall_of(
+                failure,
+                self.run.next_number,
+                self._worker.instance,
+                now,
+                None if progressed else self.row.stall,
+            ),
         )
         future = self._store.append(append)
-        future.add_done_callback(lambda done: self._stalled(done, bug, append))
+        future.add_done_callback(lambda done: self._stalled(done, bug, append, arrived))
 
-    @staticmethod
-    def _unread(
-        events: Sequence[tuple[Event, int | None]], packer: history.Packer
-    ) -> list[InboxRow]:
-        """Return the rows of events that are only in memory.
-
-        A timer fires again by itself, and the change of owner is recorded by the next owner.
-        """
-        now = _clock.now()
-        return [
-            InboxRow(request=f"seq:{getattr(e, 'seq', 0)}", arrived=now, data=packer.pack(e))
-            for e, row_id in events
-            if row_id is None and not isinstance(e, (TimerFired, Taken))
-        ]
-
-    def _stalled(self, done: asyncio.Future[Outcome], bug: BaseException, append: Append) -> None:
-        if done.cancelled() or done.exception() is not None:
-            self._end(
-                ex.StoreClosedError("the event loop ended")
-                if done.cancelled()
-                else done.exception()
-            )
-        elif done.result() is Outcome.ACCEPTED:
+    def _stalled(
+        self,
+        done: asyncio.Future[Outcome],
+        bug: BaseException,
+        append: Append,
+        arrived: Sequence[Arrived],
+    ) -> None:
+        outcome = self._outcome(done)
+        if outcome is None:
             if not self.created.done():
                 self.created.set_result(None)
 
+            accept(arrived)
             self._end_stalled(bug, append)
-        elif self.created.done() and append.claim:
+        elif isinstance(outcome, LostRunError) and self.created.done() and append.claim:
             # Somebody else took the run before the latecomers could be added.
             self._end(bug)
-        elif done.result() is Outcome.ID_IN_USE:
-            self._end(self._id_in_use())
         else:
-            self._end(LostRunError(self.row.run_id))
+            self._end(outcome)
 
     def _end_stalled(self, bug: BaseException, append: Append) -> None:
-        """Add to the inbox what a body brought while the stall was being written, then end."""
+        """Add to the inbox what arrived while the stall was being written, then end."""
         packer = history.Packer(self.row.lineage)
-        late = self._unread(self._events, packer)
-        self._events = []
-        if not late:
+        late, self._events = self._events, []
+        inbox = unread(late, packer, self._clock.now())
+        if not inbox:
             self._end(bug)
             return
 
@@ -497,46 +516,36 @@ class OwnedRun:
             run_id=self.row.run_id,
             expected_fence=append.fence,
             fence=append.fence + 1,
-            owner=self._worker,
+            owner=self._worker.id,
             claim=True,
             release=True,
+            wake=append.wake,
             lineage=self.row.lineage,
             items=packer.items,
-            inbox=late,
+            inbox=inbox,
             stall=append.stall,
         )
         future = self._store.append(again)
-        future.add_done_callback(lambda done: self._stalled(done, bug, again))
+        future.add_done_callback(lambda done: self._stalled(done, bug, again, late))
 
-    def _id_in_use(self) -> ex.WorkflowAlreadyStartedError:
-        return ex.WorkflowAlreadyStartedError(
-            f"a run with the workflow id {self.row.workflow_id!r} is open: use its handle, or "
-            "another id",
-            workflow_id=self.row.workflow_id,
-        )
+    def lose(self) -> None:
+        """Let the run go: it was ended from outside, or another worker owns it now."""
+        self._end(LostRunError(self.row.run_id))
 
     def drop(self) -> None:
         """Let the run go without recording anything: the worker ends."""
         self._end(ex.StoreClosedError("the worker was shut down"))
-
-    @property
-    def tasks(self) -> list[asyncio.Task[None]]:
-        """The bodies that are running."""
-        return list(self._tasks.values())
 
     def _end(self, error: BaseException | None) -> None:
         if self._ended:
             return
 
         self._ended = True
-        for alarm in self._alarms.values():
-            alarm.cancel()
-
-        for task in self._tasks.values():
-            task.cancel()
-
-        self._forget(self)
+        self._work.stop()
+        self._worker.forget(self)
         self.run.close()
+        refuse(self._events, self.row.run_id)
+        self._settle()
         if error is None:
             self.done.set_result(self.run)
             return
@@ -544,19 +553,6 @@ class OwnedRun:
         self.done.set_exception(error)
         if not self.created.done():
             self.created.set_exception(error)
-
-
-def stall_record(failure: Failure, activation: int, worker: str) -> str:
-    """Return the JSON that says why a run stalled."""
-    return json.dumps(
-        {
-            "cause": f"{failure.type}: {failure.message}",
-            "stack": failure.stack,
-            "time": _clock.now(),
-            "worker": worker,
-            "activation": activation,
-        }
-    )
 
 
 def _retrieved(done: asyncio.Future[Any]) -> None:

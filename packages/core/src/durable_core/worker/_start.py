@@ -11,6 +11,8 @@ from durable_core.payloads import _digest, _json
 from durable_core.stores import RunRow
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from durable_core.workflow._defn import Definition
 
 __all__ = ["new_start", "row_of"]
@@ -25,6 +27,7 @@ def new_start(
     task_queue: str,
     client: str,
     bound: bool = False,
+    memo: Mapping[str, Any] | None = None,
 ) -> Start:
     """Return the start record of a new run.
 
@@ -38,7 +41,10 @@ def new_start(
             if len(workflow_id) <= 60
             else f"{workflow_id[:60]}… ({len(workflow_id)} characters)"
         )
-        raise ValueError(f"a workflow id has 1 to 1000 characters, got {shown!r}")
+        raise ValueError(
+            f"a workflow id has 1 to 1000 characters, got {shown!r}: use a short name, such as a "
+            "key of your own data or a hash of it"
+        )
 
     run_id = _ids.uuid7()
     what = f"the input of workflow {definition.name!r}"
@@ -57,6 +63,7 @@ def new_start(
         bound=bound,
         python=python_version(),
         client=client,
+        memo=None if memo is None else Payload(data=_json.encode(memo, what="the memo of a run")),
     )
 
 

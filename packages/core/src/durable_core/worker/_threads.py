@@ -26,6 +26,17 @@ class Threads:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._count = 0
         self._busy = 0
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def available(self) -> None:
+        """Wait until a thread has nothing to do; `run` uses it if nobody else runs first."""
+        while self._busy >= self._limit:
+            freed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(freed)
+            try:
+                await freed
+            finally:
+                self._waiting.remove(freed)
 
     def run(self, fn: Callable[[], Any]) -> asyncio.Future[Any]:
         """Call a function in a thread and return a future of its result."""
@@ -49,6 +60,10 @@ class Threads:
     def _ended(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
         # Not when the future ends: a body that timed out keeps its thread until it returns.
         self._busy -= 1
+        for freed in self._waiting:
+            if not freed.done():
+                freed.set_result(None)
+
         _settle(future, result, error)
 
     def _work(self) -> None:

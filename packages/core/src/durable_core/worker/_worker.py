@@ -10,26 +10,30 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from functools import partial
+import os
 from typing import TYPE_CHECKING, Any, Self
 
-from durable_core import _clock, _defaults, _ids, history
+from durable_core import _defaults, _ids, history
 from durable_core import exceptions as ex
 from durable_core.engine import Run
 from durable_core.history import Packer
 from durable_core.stores import Append
 
+from . import _stalls
 from ._bodies import Bodies
 from ._host import Registered
-from ._owned import LostRunError, OwnedRun, stall_record
+from ._owned import LostRunError, OwnedRun
+from ._replay import Record, rebuild, rebuild_at_once
+from ._rewind import rewind_of
 from ._start import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from durable_core._clock import Clock
     from durable_core.client import Client
-    from durable_core.history import Start
-    from durable_core.stores import Loaded, RunRow, Store
+    from durable_core.history import Activation, Start
+    from durable_core.stores import Loaded, Reuse, RunRow, Store
 
 __all__ = ["Worker"]
 
@@ -43,13 +47,19 @@ class Worker:
     Args:
         client: Where the runs live. The worker uses its store; close the client after the worker.
         task_queue: Name of the queue that runs are started on.
-        workflows: Workflow classes that it executes.
+        workflows: Workflow classes and functions that it executes.
         activities: Functions with `activity.defn` that it executes.
         identity: Name in histories; ``pid@host`` by default.
         max_concurrent_activities: How many bodies may run at the same time.
+        max_cached_workflows: How many runs stay in memory while they wait; 1,000 unless
+            ``$DURABLE_MAX_CACHED_WORKFLOWS`` says otherwise. With 0 every activation replays its
+            run from the start, which finds code that is not deterministic: for tests.
+        build_id: Which code this is. A run that stalled is tried at once by a worker of another
+            build, and by one that was started later.
 
     Raises:
         DefinitionError: A workflow or activity is not decorated, or two have one name.
+        ValueError: A number is too small.
     """
 
     def __init__(
@@ -57,10 +67,12 @@ class Worker:
         client: Client,
         *,
         task_queue: str,
-        workflows: Sequence[type] = (),
+        workflows: Sequence[Callable[..., Any]] = (),
         activities: Sequence[Callable[..., Any]] | None = (),
         identity: str | None = None,
         max_concurrent_activities: int = _defaults.BODIES_AT_ONCE,
+        max_cached_workflows: int | None = None,
+        build_id: str = "",
     ) -> None:
         if max_concurrent_activities < 1:
             raise ValueError(
@@ -69,13 +81,19 @@ class Worker:
 
         self.task_queue = task_queue
         self.identity = identity or _ids.process_identity()
+        self.clock: Clock = client.clock
         self._client = client
         self._registered = Registered(workflows, activities)
         self._at_once = max_concurrent_activities
+        self._cached = _cached_runs(max_cached_workflows)
+        self._build_id = build_id
+        # By run id, the one whose last activation is longest ago first.
         self._owned: dict[str, OwnedRun] = {}
+        self._active: dict[str, float] = {}
         self._by_workflow_id: dict[tuple[str, str], OwnedRun] = {}
-        self._resting: dict[str, tuple[float, float]] = {}
+        self._strangers: set[str] = set()
         self._id: int | None = None
+        self._instance: _stalls.Instance | None = None
         self._bodies: Bodies | None = None
         self._poller: asyncio.Task[None] | None = None
         self._stopped: asyncio.Event | None = None
@@ -84,8 +102,7 @@ class Worker:
 
     async def __aenter__(self) -> Self:
         """Start to take runs."""
-        await self.start()
-        self._poller = asyncio.create_task(self._poll(), name="durable-worker-poll")
+        await self.start(takes_runs=True)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -98,8 +115,11 @@ class Worker:
             if self._stopped is not None:
                 await self._stopped.wait()
 
-    async def start(self) -> None:
-        """Register with the store, without taking runs by itself.
+    async def start(self, *, takes_runs: bool = False) -> None:
+        """Register with the store.
+
+        Args:
+            takes_runs: Whether the worker takes runs of its queue by itself.
 
         Raises:
             StoreError: The store cannot be written.
@@ -108,9 +128,14 @@ class Worker:
             raise RuntimeError("this worker is started already")
 
         self._stopped = asyncio.Event()
-        self._id = await self._store.register_worker(self.identity)
-        self._bodies = Bodies(self.identity, self._registered.failures, self._at_once)
+        self._id = await self.store.register_worker(self.identity)
+        self._instance = _stalls.Instance(
+            self.identity, _ids.uuid7(), self.clock.now(), self._build_id
+        )
+        self._bodies = Bodies(self.identity, self._registered.failures, self._at_once, self.clock)
         self._client.attach(self)
+        poll = self._poll(takes_runs=takes_runs)
+        self._poller = asyncio.create_task(poll, name="durable-worker-poll")
 
     async def shutdown(self) -> None:
         """Stop the bodies, drop the runs from memory and release them for other workers."""
@@ -128,7 +153,7 @@ class Worker:
 
         await asyncio.gather(*tasks, return_exceptions=True)
         worker, self._id = self._id, None
-        await self._store.release_worker(worker)
+        await self.store.release_worker(worker)
         if self._bodies is not None:
             self._bodies.close()
 
@@ -164,6 +189,7 @@ class Worker:
         *,
         context: contextvars.Context | None = None,
         resources: Mapping[str, Any] | None = None,
+        reuse: Reuse = "always",
     ) -> OwnedRun:
         """Create a run here: its start and its first activation become one commit.
 
@@ -171,8 +197,10 @@ class Worker:
         """
         packer = Packer(start.lineage)
         data = packer.pack(start)
-        owned = self._own(self._engine_run(start, context, resources), row_of(start))
-        owned.begin(data, packer.items)
+        definition = self._registered.workflow(start.workflow_type)
+        run = Run(start, definition, self._registered, context=context, resources=resources)
+        owned = self._own(run, row_of(start))
+        owned.begin(data, packer.items, reuse=reuse)
         return owned
 
     async def take(
@@ -181,29 +209,48 @@ class Worker:
         *,
         context: contextvars.Context | None = None,
         resources: Mapping[str, Any] | None = None,
+        reopen: bool = False,
     ) -> OwnedRun:
         """Load a run, replay it, and become its owner.
+
+        Args:
+            row: The run.
+            context: For its code and async bodies; that of the caller by default.
+            resources: Live objects for its code.
+            reopen: Whether it may have ended without a result; it is then taken up before the
+                failure that ended it.
 
         Raises:
             LostRunError: Somebody else became its owner meanwhile.
             Exception: The code met a mismatch or a bug in replay; the run has stalled.
             StoreError: It cannot be read or written.
         """
-        loaded = await self._store.load(row)
-        if loaded.row.fence != row.fence or loaded.row.status != "running":
+        loaded = await self.store.load(row)
+        fresh = loaded.row
+        if fresh.fence != row.fence or (fresh.status != "running" and not reopen):
             raise LostRunError(row.run_id)
 
-        try:
-            if loaded.row.takeovers > _defaults.CRASH_LOOP_TAKEOVERS:
-                raise _crash_loop(loaded.row)
+        record = Record(loaded)
+        rewind = rewind_of(record.activations)
+        if rewind is not None:
+            record.activations = list(rewind.kept)
 
-            run = await self.replay(loaded, context=context, resources=resources)
+        try:
+            if fresh.takeovers > _defaults.CRASH_LOOP_TAKEOVERS:
+                raise _crash_loop(fresh)
+
+            run = await self._rebuild(record, context, resources)
         except Exception as error:
-            await self._stall(loaded.row, error)
+            if fresh.status == "running":
+                await self._stall(fresh, error)
+
             raise
 
-        owned = self._own(run, loaded.row)
-        await owned.take_over(loaded)
+        owned = self._own(run, fresh)
+        if owned.record is not None:
+            owned.record = record.activations
+
+        await owned.take_over(loaded, rewind)
         return owned
 
     async def replay(
@@ -219,65 +266,183 @@ class Worker:
             WorkflowBugError: The code asks for other commands than were recorded.
             Exception: What a bug in the code raised.
         """
-        items = dict(loaded.items)
-        start = history.resolve(history.start_from(loaded.start), items)
-        run = self._engine_run(start, context, resources)
-        try:
-            for number, data in enumerate(loaded.activations):
-                run.replay(history.resolve(history.activation_from(data), items))
-                if number % 100 == 99:
-                    await asyncio.sleep(0)
-        except BaseException:
-            run.close()
-            raise
+        return await self._rebuild(Record(loaded), context, resources)
 
-        return run
+    async def _rebuild(
+        self,
+        record: Record,
+        context: contextvars.Context | None,
+        resources: Mapping[str, Any] | None,
+    ) -> Run:
+        definition = self._registered.workflow(record.start.workflow_type)
+        return await rebuild(
+            record.start,
+            record.activations,
+            definition,
+            self._registered,
+            context=context,
+            resources=resources,
+        )
+
+    # What its runs ask
+
+    @property
+    def store(self) -> Store:
+        """Where the runs live."""
+        return self._client.store
+
+    @property
+    def id(self) -> int:
+        """Number of the worker in the store.
+
+        Raises:
+            StoreClosedError: It is not running.
+        """
+        if self._id is None:
+            raise ex.StoreClosedError("this worker is not running")
+
+        return self._id
+
+    @property
+    def bodies(self) -> Bodies:
+        """Runs the bodies of activities."""
+        assert self._bodies is not None
+        return self._bodies
+
+    @property
+    def instance(self) -> _stalls.Instance:
+        """The worker, as far as its code is concerned."""
+        assert self._instance is not None
+        return self._instance
+
+    @property
+    def replays_always(self) -> bool:
+        """Whether every activation replays its run from the start."""
+        return self._cached == 0
+
+    def refresh(self, owned: OwnedRun) -> None:
+        """Rebuild a run before its next activation, if nothing is to stay in memory."""
+        if owned.record:
+            before, owned.run = owned.run, rebuild_at_once(owned.run, owned.record)
+            before.close()
+
+    def committed(self, owned: OwnedRun, activation: Activation) -> None:
+        """Note that a run moved on."""
+        if owned.record is not None:
+            owned.record.append(activation)
+
+        self._active[owned.row.run_id] = self.clock.now()
+
+    def forget(self, owned: OwnedRun) -> None:
+        """Note that a run is not owned any more."""
+        self._active.pop(owned.row.run_id, None)
+        self._owned.pop(owned.row.run_id, None)
+        key = (owned.row.namespace, owned.row.workflow_id)
+        if self._by_workflow_id.get(key) is owned:
+            del self._by_workflow_id[key]
 
     # Taking runs of the queue
 
-    async def _poll(self) -> None:
+    async def _poll(self, *, takes_runs: bool) -> None:
         while True:
             seen = self._client.changes.count
+            due = None
             try:
-                await self._claim()
+                await self._look()
+                if takes_runs:
+                    due = await self._claim()
             except ex.StoreError as error:
                 _log.error(
-                    "worker %s cannot read %s: %s", self.identity, self._store.location, error
+                    "worker %s cannot read %s: %s", self.identity, self.store.location, error
                 )
                 await asyncio.sleep(1.0)
 
-            # Changes of this and other processes; a stalled run is tried again without one.
-            await self._client.changes.wait(timeout=1.0, interval=_defaults.POLL_IDLE, since=seen)
+            self._evict()
+            # Changes of this and other processes; what only waits for its time makes none.
+            timeout = 1.0 if due is None else min(max(due - self.clock.now(), 0.0), 1.0)
+            interval = _defaults.POLL_WAITING if self._owned else _defaults.POLL_IDLE
+            await self._client.changes.wait(timeout=timeout, interval=interval, since=seen)
 
-    async def _claim(self) -> None:
-        rows = await self._store.claimable(
-            self._client.namespace, self.task_queue, worker=self._id or 0, limit=_CLAIMS_AT_ONCE
+    async def _look(self) -> None:
+        """Hand to the runs what came for them, and let go of those that are not ours any more."""
+        before = [owned for owned in self._owned.values() if owned.open]
+        if not before:
+            return
+
+        arrivals = await self.store.arrivals(self.id)
+        for owned in before:
+            if owned.open and owned.row.run_id not in arrivals.owned:
+                owned.lose()
+
+        for run_id, number, data in arrivals.inbox:
+            found = self._owned.get(run_id)
+            if found is not None and found.wants(number):
+                event = history.event_from(data)
+                items = await self.store.read_items(found.row.lineage, history.references(event))
+                found.receive_row(number, history.resolve(event, dict(items)))
+
+    async def _claim(self) -> float | None:
+        """Take what nobody owns; return when there will be more, if that is known."""
+        namespace, now = self._client.namespace, self.clock.now()
+        rows = await self.store.claimable(
+            namespace, self.task_queue, worker=self.id, now=now, limit=_CLAIMS_AT_ONCE
         )
-        now = _clock.now()
+        free = [r for r in rows if r.run_id not in self._owned]
+        self._tell_strangers({r.workflow_type for r in free})
         wanted = [
             r
-            for r in rows
-            if r.run_id not in self._owned
-            and self._registered.knows_workflow(r.workflow_type)
-            and self._resting.get(r.run_id, (0.0, 0.0))[0] <= now
+            for r in free
+            if self._registered.knows_workflow(r.workflow_type)
+            and _stalls.may_try(r.stall, self.instance, now)
         ]
         results = await asyncio.gather(*(self.take(row) for row in wanted), return_exceptions=True)
         for row, result in zip(wanted, results, strict=True):
-            if isinstance(result, LostRunError):
+            if isinstance(result, LostRunError | OwnedRun):
                 continue
 
-            if isinstance(result, OwnedRun):
-                result.done.add_done_callback(partial(self._rested, row.run_id))
-            elif isinstance(result, Exception):
-                self._rest(row.run_id, result)
-                _log.error(
-                    "run %r cannot go on: %s. See: durable show %s",
-                    row.workflow_id,
-                    result,
-                    row.workflow_id,
-                )
-            else:
+            if not isinstance(result, Exception):
                 raise result
+
+            _log.error(
+                "run %r cannot go on: %s. See: durable show %s",
+                row.workflow_id,
+                result,
+                row.workflow_id,
+            )
+
+        return await self.store.next_wake(namespace, self.task_queue)
+
+    def _tell_strangers(self, types: set[str]) -> None:
+        """Say once of each workflow that runs of it wait for a worker that knows it."""
+        for name in sorted(types - self._strangers):
+            if not self._registered.knows_workflow(name):
+                self._strangers.add(name)
+                _log.warning(
+                    "runs of the workflow %r wait on the task queue %r, and worker %s does not "
+                    "know it: add it to Worker(workflows=[…]) here or in another worker. See: "
+                    "durable list --type %s",
+                    name,
+                    self.task_queue,
+                    self.identity,
+                    name,
+                )
+
+    def _evict(self) -> None:
+        """Let runs go that only wait, so that they cost no memory (ENGINE R32)."""
+        now = self.clock.now()
+        spare = len(self._owned) - max(self._cached, 1)
+        for run_id, owned in list(self._owned.items()):
+            if owned.row.bound or not owned.idle:
+                continue
+
+            due = owned.next_due()
+            if due is not None and due - now < _defaults.EVICT_AFTER and spare <= 0:
+                continue
+
+            waited = now - self._active.get(run_id, now)
+            if spare > 0 or waited >= _defaults.EVICT_AFTER or owned.backs_off:
+                owned.release()
+                spare -= 1
 
     async def _stall(self, row: RunRow, error: BaseException) -> None:
         """Record why a run cannot be rebuilt here, and leave it to whoever can."""
@@ -285,73 +450,42 @@ class Worker:
             return
 
         failure = self._registered.failures.record(error)
-        await self._store.append(
+        now = self.clock.now()
+        await self.store.append(
             Append(
                 run_id=row.run_id,
                 expected_fence=row.fence,
                 fence=row.fence + 1,
-                owner=self._id or 0,
+                owner=self.id,
                 claim=True,
                 release=True,
-                stall=stall_record(failure, row.next_number, self.identity),
+                wake=_defaults.NEVER,
+                stall=_stalls.stall_of(failure, row.next_number, self.instance, now, row.stall),
             )
         )
 
-    def _rested(self, run_id: str, done: asyncio.Future[Run]) -> None:
-        self._rest(run_id, None if done.cancelled() else done.exception())
-
-    def _rest(self, run_id: str, error: BaseException | None) -> None:
-        """Leave a run that cannot go on alone for a while, longer each time."""
-        if error is None or isinstance(error, (LostRunError, ex.StoreClosedError)):
-            self._resting.pop(run_id, None)
-            return
-
-        _, pause = self._resting.get(run_id, (0.0, _defaults.STALL_RETRY_FIRST / 2))
-        pause = min(pause * 2, _defaults.STALL_RETRY_MAX)
-        self._resting[run_id] = (_clock.now() + pause, pause)
-
-    # Parts
-
-    @property
-    def _store(self) -> Store:
-        return self._client.store
-
-    def _engine_run(
-        self, start: Start, context: contextvars.Context | None, resources: Mapping[str, Any] | None
-    ) -> Run:
-        definition = self._registered.workflow(start.workflow_type)
-        return Run(start, definition, self._registered, context=context, resources=resources)
-
     def _own(self, run: Run, row: RunRow) -> OwnedRun:
-        if self._id is None or self._bodies is None:
-            raise ex.StoreClosedError("this worker is not running")
-
-        owned = OwnedRun(
-            run,
-            row,
-            worker=self._id,
-            identity=self.identity,
-            store=self._store,
-            host=self._registered,
-            bodies=self._bodies,
-            forget=self._forget,
-        )
+        owned = OwnedRun(run, row, worker=self)
         self._owned[row.run_id] = owned
         self._by_workflow_id.setdefault((row.namespace, row.workflow_id), owned)
         return owned
 
-    def _forget(self, owned: OwnedRun) -> None:
-        self._owned.pop(owned.row.run_id, None)
-        key = (owned.row.namespace, owned.row.workflow_id)
-        if self._by_workflow_id.get(key) is owned:
-            del self._by_workflow_id[key]
+
+def _cached_runs(given: int | None) -> int:
+    if given is None:
+        given = int(os.environ.get(_defaults.CACHED_RUNS_VARIABLE, _defaults.CACHED_RUNS))
+
+    if given < 0:
+        raise ValueError(f"max_cached_workflows must be 0 or more, got {given}")
+
+    return given
 
 
 def _crash_loop(row: RunRow) -> ex.WorkflowStalledError:
     return ex.WorkflowStalledError(
         f"run {row.workflow_id!r} was taken over {row.takeovers} times without getting anywhere: "
-        "what it runs next seems to kill its worker. Calling it again tries again. "
-        f"See: durable show {row.workflow_id}",
+        "what it runs next seems to kill its worker. Calling it again tries again, and so does: "
+        f"durable resume {row.workflow_id}. See: durable show {row.workflow_id}",
         workflow_id=row.workflow_id,
         run_id=row.run_id,
     )

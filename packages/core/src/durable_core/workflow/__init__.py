@@ -6,35 +6,54 @@ effect, and everything that may answer differently the next time, goes through a
 
 from __future__ import annotations
 
+from ._activities import ActivityHandle, execute_activity, start_activity
 from ._calls import (
-    ActivityHandle,
     Info,
     LoggerAdapter,
-    execute_activity,
+    all_handlers_finished,
+    cancellation_reason,
     in_workflow,
     info,
+    instance,
     logger,
     now,
     random,
+    set_query_handler,
+    set_signal_handler,
     sleep,
-    start_activity,
+    time,
+    time_ns,
+    unsafe,
     uuid4,
+    wait_condition,
 )
-from ._defn import defn, run
+from ._defn import defn, init, query, run, signal
 
 __all__ = [
     "ActivityHandle",
     "Info",
     "LoggerAdapter",
+    "all_handlers_finished",
+    "cancellation_reason",
     "defn",
     "execute_activity",
     "in_workflow",
     "info",
+    "init",
+    "instance",
     "logger",
     "now",
+    "query",
     "random",
     "run",
+    "set_query_handler",
+    "set_signal_handler",
+    "signal",
     "sleep",
     "start_activity",
+    "time",
+    "time_ns",
+    "unsafe",
     "uuid4",
+    "wait_condition",
 ]

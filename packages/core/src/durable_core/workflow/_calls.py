@@ -4,42 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from durable_core import _clock
-from durable_core._arguments import UNSET, arguments
-from durable_core.activity import _defn as activity_defn
-from durable_core.adapter import Engine, Unit, current_engine
-from durable_core.exceptions import CallError, NotInWorkflowError
+from durable_core.adapter import Engine, current_engine
+from durable_core.exceptions import NotInWorkflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-    from datetime import datetime, timedelta
+    from collections.abc import Callable, Generator, MutableMapping
+    from datetime import datetime
     from random import Random
     from uuid import UUID
 
-    from durable_core.common import RetryPolicy
-
 __all__ = [
-    "ActivityHandle",
     "Info",
     "LoggerAdapter",
-    "execute_activity",
+    "all_handlers_finished",
+    "cancellation_reason",
     "in_workflow",
     "info",
+    "instance",
     "logger",
     "now",
     "random",
+    "runtime",
+    "set_query_handler",
+    "set_signal_handler",
     "sleep",
-    "start_activity",
+    "time",
+    "time_ns",
+    "unsafe",
     "uuid4",
+    "wait_condition",
 ]
-
-R = TypeVar("R")
-
-ActivityHandle = asyncio.Future
-"""A started activity: await it for the result, ``cancel()`` it to ask for its cancellation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,41 @@ class Runtime(Engine, Protocol):
         """Return facts about the run."""
         ...
 
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds."""
+        ...
 
-def _runtime() -> Runtime:
+    @property
+    def handlers(self) -> Handlers:
+        """What handles the run's signals and queries."""
+        ...
+
+
+class Handlers(Protocol):
+    """What handles the signals and queries of one run."""
+
+    instance: Any
+    cancellation_reason: str | None
+
+    def set_signal(self, name: str, handler: Callable[..., Any] | None) -> None:
+        """Handle a signal from now on, also those of it that came before."""
+        ...
+
+    def set_query(self, name: str, handler: Callable[..., Any] | None) -> None:
+        """Answer a query from now on."""
+        ...
+
+    def finished(self) -> bool:
+        """Return whether no handler of a signal is under way."""
+        ...
+
+
+def runtime() -> Runtime:
+    """Return the engine of the workflow code that calls.
+
+    Raises:
+        NotInWorkflowError: Called outside workflow code.
+    """
     engine = current_engine()
     if engine is None:
         raise NotInWorkflowError(
@@ -92,7 +125,7 @@ def info() -> Info:
     Raises:
         NotInWorkflowError: Called outside workflow code.
     """
-    return _runtime().info()
+    return runtime().info()
 
 
 def now() -> datetime:
@@ -101,7 +134,25 @@ def now() -> datetime:
     Raises:
         NotInWorkflowError: Called outside workflow code.
     """
-    return _clock.from_timestamp(_runtime().now())
+    return _clock.from_timestamp(runtime().now())
+
+
+def time() -> float:
+    """Return the time of the activation in seconds since the epoch, as ``time.time`` would.
+
+    Raises:
+        NotInWorkflowError: Called outside workflow code.
+    """
+    return runtime().now()
+
+
+def time_ns() -> int:
+    """Return the time of the activation in nanoseconds since the epoch.
+
+    Raises:
+        NotInWorkflowError: Called outside workflow code.
+    """
+    return int(runtime().now() * 1e9)
 
 
 def random() -> Random:
@@ -110,7 +161,7 @@ def random() -> Random:
     Raises:
         NotInWorkflowError: Called outside workflow code.
     """
-    return _runtime().random()
+    return runtime().random()
 
 
 def uuid4() -> UUID:
@@ -119,7 +170,7 @@ def uuid4() -> UUID:
     Raises:
         NotInWorkflowError: Called outside workflow code.
     """
-    return _runtime().uuid4()
+    return runtime().uuid4()
 
 
 async def sleep(duration: timedelta | float) -> None:
@@ -132,178 +183,118 @@ async def sleep(duration: timedelta | float) -> None:
         ValueError: The duration is negative.
         NotInWorkflowError: Called outside workflow code.
     """
-    _runtime()
-    seconds = duration if isinstance(duration, (int, float)) else duration.total_seconds()
+    runtime()
+    await asyncio.sleep(_seconds(duration, "sleep for"))
+
+
+def _seconds(duration: timedelta | float, what: str) -> float:
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
     if seconds < 0:
-        raise ValueError(f"cannot sleep for {duration}: a duration must not be negative")
+        raise ValueError(f"cannot {what} {duration}: a duration must not be negative")
 
-    await asyncio.sleep(seconds)
-
-
-@overload
-def start_activity(
-    activity: Callable[..., Awaitable[R]],
-    arg: Any = ...,
-    *,
-    args: Sequence[Any] = ...,
-    start_to_close_timeout: timedelta | None = ...,
-    retry_policy: RetryPolicy | None = ...,
-    result_type: Any = ...,
-    summary: str | None = ...,
-) -> ActivityHandle[R]: ...
+    return seconds
 
 
-@overload
-def start_activity(
-    activity: Callable[..., R],
-    arg: Any = ...,
-    *,
-    args: Sequence[Any] = ...,
-    start_to_close_timeout: timedelta | None = ...,
-    retry_policy: RetryPolicy | None = ...,
-    result_type: Any = ...,
-    summary: str | None = ...,
-) -> ActivityHandle[R]: ...
+async def wait_condition(
+    fn: Callable[[], bool], *, timeout: timedelta | float | None = None
+) -> None:
+    """Wait until a function of the run's own state returns true.
 
-
-@overload
-def start_activity(
-    activity: str,
-    arg: Any = ...,
-    *,
-    args: Sequence[Any] = ...,
-    start_to_close_timeout: timedelta | None = ...,
-    retry_policy: RetryPolicy | None = ...,
-    result_type: Any = ...,
-    summary: str | None = ...,
-) -> ActivityHandle[Any]: ...
-
-
-def start_activity(
-    activity: Callable[..., Any] | str,
-    arg: Any = UNSET,
-    *,
-    args: Sequence[Any] = (),
-    start_to_close_timeout: timedelta | None = None,
-    retry_policy: RetryPolicy | None = None,
-    result_type: Any = None,
-    summary: str | None = None,
-) -> ActivityHandle[Any]:
-    """Ask for an activity and return a handle at once; its body starts when the request is durable.
+    It is called whenever the run's code has nothing else to do, so it must be quick, and must not
+    change anything.
 
     Args:
-        activity: A function with `activity.defn`, or the name of one.
-        arg: Its only argument: recorded, and compared on replay.
-        args: Its arguments, if there is more than one.
-        start_to_close_timeout: How long one attempt may take; 10 minutes unless the definition or
-            this argument says otherwise.
-        retry_policy: When a failed attempt is followed by another.
-        result_type: What the result is decoded to, if a name is given or to override the
-            annotation.
-        summary: One line for people who look at the history.
-
-    Returns:
-        A handle to await. A failure raises `ActivityError` whose cause says why.
+        fn: Takes nothing and returns whether to go on.
+        timeout: A timedelta, or seconds, by a recorded timer; None waits for ever.
 
     Raises:
-        CallError: ``activity`` is not an activity, or an argument cannot be encoded.
-        NotRegisteredError: No worker of this process knows the name.
+        TimeoutError: The time is over.
+        ValueError: The timeout is negative.
         NotInWorkflowError: Called outside workflow code.
     """
-    runtime = _runtime()
-    if isinstance(activity, str):
-        definition, name = None, activity
-    else:
-        definition = activity_defn.definition_of(activity)
-        if definition is None:
-            raise CallError(
-                f"{activity!r} is no activity: decorate it with @activity.defn, or call it without "
-                "execute_activity"
-            )
+    engine = runtime()
+    if timeout is None:
+        await engine.until(fn)
+        return
 
-        name = definition.name
-
-    options = activity_defn.unit_options(
-        definition, start_to_close_timeout=start_to_close_timeout, retry_policy=retry_policy
-    )
-    return runtime.schedule(
-        Unit(
-            name=name,
-            body=None if definition is None else definition.fn,
-            args=arguments(arg, args),
-            result_type=result_type,
-            options=options,
-            summary=summary,
-            raise_cause=False,
-            in_context=False,
-        )
-    )
+    limit = _seconds(timeout, "wait for")
+    async with asyncio.timeout(limit):
+        await engine.until(fn)
 
 
-@overload
-async def execute_activity(
-    activity: Callable[..., Awaitable[R]],
-    arg: Any = ...,
-    *,
-    args: Sequence[Any] = ...,
-    start_to_close_timeout: timedelta | None = ...,
-    retry_policy: RetryPolicy | None = ...,
-    result_type: Any = ...,
-    summary: str | None = ...,
-) -> R: ...
+def all_handlers_finished() -> bool:
+    """Return whether no handler of a signal is under way.
 
-
-@overload
-async def execute_activity(
-    activity: Callable[..., R],
-    arg: Any = ...,
-    *,
-    args: Sequence[Any] = ...,
-    start_to_close_timeout: timedelta | None = ...,
-    retry_policy: RetryPolicy | None = ...,
-    result_type: Any = ...,
-    summary: str | None = ...,
-) -> R: ...
-
-
-@overload
-async def execute_activity(
-    activity: str,
-    arg: Any = ...,
-    *,
-    args: Sequence[Any] = ...,
-    start_to_close_timeout: timedelta | None = ...,
-    retry_policy: RetryPolicy | None = ...,
-    result_type: Any = ...,
-    summary: str | None = ...,
-) -> Any: ...
-
-
-async def execute_activity(
-    activity: Callable[..., Any] | str,
-    arg: Any = UNSET,
-    *,
-    args: Sequence[Any] = (),
-    start_to_close_timeout: timedelta | None = None,
-    retry_policy: RetryPolicy | None = None,
-    result_type: Any = None,
-    summary: str | None = None,
-) -> Any:
-    """Ask for an activity and wait for its result; see `start_activity`.
+    ``await workflow.wait_condition(workflow.all_handlers_finished)`` at the end of a run lets them
+    finish; what is left when a run ends is dropped.
 
     Raises:
-        ActivityError: It failed for good; the cause says why.
-        asyncio.CancelledError: The task that waits was cancelled.
+        NotInWorkflowError: Called outside workflow code.
     """
-    return await start_activity(
-        activity,
-        arg,
-        args=args,
-        start_to_close_timeout=start_to_close_timeout,
-        retry_policy=retry_policy,
-        result_type=result_type,
-        summary=summary,
-    )
+    return runtime().handlers.finished()
+
+
+def set_signal_handler(name: str, handler: Callable[..., Any] | None) -> None:
+    """Handle a signal by a function, which may be async, or by none.
+
+    Signals of that name that no handler took before are handed to it, in order.
+
+    Raises:
+        NotInWorkflowError: Called outside workflow code.
+    """
+    runtime().handlers.set_signal(name, handler)
+
+
+def set_query_handler(name: str, handler: Callable[..., Any] | None) -> None:
+    """Answer a query by a plain function, or by none.
+
+    Raises:
+        NotInWorkflowError: Called outside workflow code.
+    """
+    runtime().handlers.set_query(name, handler)
+
+
+def instance() -> Any:
+    """Return the object whose run method is the workflow; None if the workflow is a function.
+
+    Raises:
+        NotInWorkflowError: Called outside workflow code.
+    """
+    return runtime().handlers.instance
+
+
+def cancellation_reason() -> str | None:
+    """Return why the run's cancellation was asked for; None if it was not, "" without a reason.
+
+    Raises:
+        NotInWorkflowError: Called outside workflow code.
+    """
+    return runtime().handlers.cancellation_reason
+
+
+class unsafe:  # noqa: N801  # temporalio's name
+    """What most workflow code should not need."""
+
+    @staticmethod
+    def is_replaying() -> bool:
+        """Return whether the code now running repeats what is recorded.
+
+        For what must not be repeated and is no part of the run, such as a metric. Never let it
+        decide what the run does.
+
+        Raises:
+            NotInWorkflowError: Called outside workflow code.
+        """
+        return runtime().replaying
+
+    @staticmethod
+    @contextmanager
+    def imports_passed_through() -> Generator[None]:
+        """Do nothing: there is no sandbox that imports could pass by.
+
+        So that a module written for temporalio runs as it is.
+        """
+        yield
 
 
 class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):

@@ -11,14 +11,14 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from durable_core.stores._protocol import Append, Outcome, RunRow
+from durable_core.stores._protocol import Append, InboxRow, Outcome, Reuse, RunRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import apsw
 
-__all__ = ["Create", "write"]
+__all__ = ["Create", "Member", "Send", "write"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,6 +28,20 @@ class Create:
     row: RunRow
     start: bytes
     items: Mapping[str, bytes]
+    reuse: Reuse
+
+
+@dataclass(slots=True, kw_only=True)
+class Send:
+    """An event for a run, whoever owns it."""
+
+    run_id: str
+    row: InboxRow
+    lineage: str
+    items: Mapping[str, bytes]
+
+
+Member = Append | Create | Send
 
 
 @dataclass(slots=True)
@@ -52,13 +66,16 @@ class _Rows:
 
 
 def write(
-    connection: apsw.Connection, sql: Mapping[str, str], members: Sequence[Append | Create]
+    connection: apsw.Connection, sql: Mapping[str, str], members: Sequence[Member]
 ) -> list[Outcome]:
     """Write a batch inside the open transaction and return what became of each member.
 
-    Invariant: no two members are of one run.
+    Invariant: no two members are of one run, sent events apart.
     """
     outcomes = dict.fromkeys(range(len(members)), Outcome.ACCEPTED)
+    # First, so that a run whose last activation is in this batch is still open to them; it is then
+    # refused, and takes them up.
+    _send(connection, sql, members, outcomes)
     _create_runs(connection, sql, members, outcomes)
     appends = [
         (i, m)
@@ -70,8 +87,9 @@ def write(
     resolved: list[list[Any]] = []
     taken: list[int] = []
     for i, member in enumerate(members):
-        if outcomes[i] is Outcome.ACCEPTED and isinstance(member, Create):
-            _add_items(items, member.row.lineage, member.items.items())
+        if outcomes[i] is Outcome.ACCEPTED and isinstance(member, (Create, Send)):
+            lineage = member.row.lineage if isinstance(member, Create) else member.lineage
+            _add_items(items, lineage, member.items.items())
 
     for append in accepted:
         if append.number is not None:
@@ -106,23 +124,47 @@ def write(
     return list(outcomes.values())
 
 
+def _send(
+    connection: apsw.Connection,
+    sql: Mapping[str, str],
+    members: Sequence[Member],
+    outcomes: dict[int, Outcome],
+) -> None:
+    sent = [(i, m) for i, m in enumerate(members) if isinstance(m, Send)]
+    if not sent:
+        return
+
+    rows = _Rows()
+    for _, m in sent:
+        rows.add(m.run_id, m.row.request, m.row.arrived, blob=m.row.data)
+
+    connection.execute(sql["insert_sent"], rows.bindings())
+    # Not "those inserted": one that was sent before is accepted, too.
+    runs = json.dumps([m.run_id for _, m in sent])
+    opened = {r[0] for r in connection.execute(sql["open_runs"], (runs,))}
+    for i, m in sent:
+        if m.run_id not in opened:
+            outcomes[i] = Outcome.REFUSED
+
+
 def _create_runs(
     connection: apsw.Connection,
     sql: Mapping[str, str],
-    members: Sequence[Append | Create],
+    members: Sequence[Member],
     outcomes: dict[int, Outcome],
 ) -> None:
     runs, records = _Rows(), _Rows()
-    created: list[tuple[int, RunRow, bytes]] = []
+    created: list[tuple[int, RunRow, bytes, Reuse]] = []
     for i, member in enumerate(members):
-        start = (member.row, member.start) if isinstance(member, Create) else member.start
-        if start is not None:
-            created.append((i, *start))
+        if isinstance(member, Create):
+            created.append((i, member.row, member.start, member.reuse))
+        elif isinstance(member, Append) and member.start is not None:
+            created.append((i, *member.start, member.reuse))
 
     if not created:
         return
 
-    for _, row, _ in created:
+    for _, row, _, reuse in created:
         runs.add(
             row.run_id,
             row.namespace,
@@ -132,10 +174,11 @@ def _create_runs(
             int(row.bound),
             row.started,
             row.lineage,
+            reuse,
         )
 
     inserted = {r[0] for r in connection.execute(sql["start_runs"], runs.bindings()[:1])}
-    for i, row, data in created:
+    for i, row, data, _ in created:
         if row.run_id in inserted:
             records.add(row.run_id, blob=data)
         else:
@@ -169,6 +212,8 @@ def _advance(
             a.stall,
             len(a.taken),
             int(a.release),
+            int(a.reopen),
+            a.wake,
         )
 
     moved = {r[0] for r in connection.execute(sql["advance_runs"], rows.bindings()[:1])}

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from durable_core import _clock, _ids, history
 from durable_core.exceptions import NotSupported, StoreCorruptError
 from durable_core.stores import _sql
-from durable_core.stores._protocol import Append, Loaded, Outcome, PendingRow, RunRow
+from durable_core.stores._protocol import (
+    Append,
+    Arrivals,
+    InboxRow,
+    Loaded,
+    Outcome,
+    PendingRow,
+    Reuse,
+    RunRow,
+)
 
 from . import _batch, _locks, _open
 from ._writer import Call, Writer
@@ -28,7 +37,7 @@ T = TypeVar("T")
 
 _RUN_COLUMNS = (
     "id, namespace, workflow_id, workflow_type, task_queue, bound, status, started, closed, "
-    "fence, owner, next_number, takeovers, lineage, stall"
+    "fence, owner, next_number, takeovers, lineage, stall, wake"
 )
 _SQL = _sql.statements(__package__ or "", "queries.sql", run=_RUN_COLUMNS)
 
@@ -67,11 +76,51 @@ class SqliteStore:
         return self._writer.submit(append)
 
     def create(
-        self, row: RunRow, start: bytes, items: Mapping[str, bytes]
+        self, row: RunRow, start: bytes, items: Mapping[str, bytes], *, reuse: Reuse = "always"
     ) -> asyncio.Future[Outcome]:
         """Create a run without an owner."""
         self._check_process()
-        return self._writer.submit(_batch.Create(row=row, start=start, items=items))
+        return self._writer.submit(_batch.Create(row=row, start=start, items=items, reuse=reuse))
+
+    def send(
+        self, run_id: str, row: InboxRow, *, lineage: str, items: Mapping[str, bytes]
+    ) -> asyncio.Future[Outcome]:
+        """Put an event into the inbox of an open run."""
+        self._check_process()
+        return self._writer.submit(
+            _batch.Send(run_id=run_id, row=row, lineage=lineage, items=items)
+        )
+
+    def terminate(
+        self, run_id: str, *, time: float, data: Callable[[int, int], bytes]
+    ) -> asyncio.Future[Outcome]:
+        """End an open run, whoever owns it."""
+        self._check_process()
+
+        def end(connection: apsw.Connection) -> Outcome:
+            found = connection.execute(_SQL["run_to_end"], (run_id,)).fetchone()
+            if found is None:
+                return Outcome.REFUSED
+
+            number, fence = cast("tuple[int, int]", found)
+            values = (run_id, number, fence + 1, time, data(number, fence + 1))
+            connection.execute(_SQL["insert_activation"], values)
+            connection.execute(_SQL["end_run"], (run_id, time, "terminated"))
+            connection.execute(_SQL["drop_pending"], (run_id,))
+            connection.execute(_SQL["drop_inbox"], (run_id,))
+            return Outcome.ACCEPTED
+
+        return self._writer.submit(Call(end))
+
+    def revive(self, run_id: str, *, reopen: bool) -> asyncio.Future[Outcome]:
+        """Let any worker try a stalled run, or one that ended without a result, now."""
+        self._check_process()
+
+        def revive(connection: apsw.Connection) -> Outcome:
+            moved = connection.execute(_SQL["revive_run"], (run_id, reopen)).fetchall()
+            return Outcome.ACCEPTED if moved else Outcome.REFUSED
+
+        return self._writer.submit(Call(revive))
 
     def register_worker(self, identity: str) -> asyncio.Future[int]:
         """Add a worker and take the lock that says it lives."""
@@ -162,21 +211,38 @@ class SqliteStore:
         return await self._read(lambda c: _items(c, lineage, addresses))
 
     async def claimable(
-        self, namespace: str, task_queue: str, *, worker: int, limit: int
+        self, namespace: str, task_queue: str, *, worker: int, now: float, limit: int
     ) -> Sequence[RunRow]:
         """Return open runs of a queue that no living worker but this one owns, oldest first."""
         await self.bury_dead()
-        values = (namespace, task_queue, limit, worker)
-        rows = await self._read(lambda c: c.execute(_SQL["runs_claimable"], values).fetchall())
-        return [_run_row(row) for row in rows]
+        return await self._runs("runs_claimable", (namespace, task_queue, limit, worker, now))
+
+    async def orphans(self, namespace: str, workflow_type: str, *, limit: int) -> Sequence[RunRow]:
+        """Return open bound runs of a workflow that no living worker owns, oldest first."""
+        await self.bury_dead()
+        return await self._runs("runs_orphaned", (namespace, workflow_type, limit))
+
+    async def next_wake(self, namespace: str, task_queue: str) -> float | None:
+        """Return when the first of a queue's sleeping runs is due."""
+        values = (namespace, task_queue)
+        found = await self._read(lambda c: c.execute(_SQL["next_wake"], values).get)
+        return cast("float | None", found)
+
+    async def arrivals(self, worker: int) -> Arrivals:
+        """Return what came for the runs that a worker owns."""
+        rows: list[Any] = await self._read(
+            lambda c: c.execute(_SQL["arrivals"], (worker,)).fetchall()
+        )
+        return Arrivals(
+            owned={run for run, _, _ in rows},
+            inbox=[(run, number, data) for run, number, data in rows if number is not None],
+        )
 
     async def newest(
         self, namespace: str, *, workflow_type: str | None, status: str | None, limit: int
     ) -> Sequence[RunRow]:
         """Return runs, newest first."""
-        values = (namespace, workflow_type, status, limit)
-        rows = await self._read(lambda c: c.execute(_SQL["runs_newest"], values).fetchall())
-        return [_run_row(row) for row in rows]
+        return await self._runs("runs_newest", (namespace, workflow_type, status, limit))
 
     def changed(self) -> bool:
         """Return whether anybody committed since the last call."""
@@ -222,6 +288,10 @@ class SqliteStore:
         return self._writer.submit(
             Call(lambda c: c.execute(_SQL["bury_worker"], values).fetchall())
         )
+
+    async def _runs(self, name: str, values: tuple[Any, ...]) -> list[RunRow]:
+        rows = await self._read(lambda c: c.execute(_SQL[name], values).fetchall())
+        return [_run_row(row) for row in rows]
 
     async def _read(self, read: Callable[[apsw.Connection], T]) -> T:
         self._check_process()

@@ -44,7 +44,7 @@ class Call:
 
 @dataclass(slots=True)
 class _Request:
-    work: Append | _batch.Create | Call
+    work: _batch.Member | Call
     future: asyncio.Future[Any]
 
 
@@ -62,7 +62,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="durable-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Append | _batch.Create | Call) -> asyncio.Future[Any]:
+    def submit(self, work: _batch.Member | Call) -> asyncio.Future[Any]:
         """Queue a write and return a future of its outcome.
 
         Raises (through the future):
@@ -119,7 +119,7 @@ class Writer:
             while self._queue and not isinstance(self._queue[0].work, Call):
                 request = self._queue.popleft()
                 run = _run_of(request.work)
-                if run in runs:
+                if run and run in runs:
                     later.append(request)
                 else:
                     runs.add(run)
@@ -188,13 +188,13 @@ class Writer:
         return answers
 
 
-def _run_of(work: Append | _batch.Create | Call) -> str:
+def _run_of(work: _batch.Member | Call) -> str:
     match work:
         case Append():
             return work.run_id
         case _batch.Create():
             return work.row.run_id
-        case Call():
+        case _batch.Send() | Call():
             return ""
 
 

@@ -3,14 +3,17 @@
 -- length in the row: a batch is then one step per statement, whatever its size.
 
 -- name: start_runs
--- Insert runs whose workflow id is not in use; returns those inserted. An id is in use by an open run, and
--- for a bound one (column 5) by any: plain code that calls with an id again gets the run that was.
+-- Insert runs whose workflow id is not in use; returns those inserted. An id is in use by an open run, and, if
+-- column 8 says so, by one that has ended: "never" again, or again if it "failed".
 INSERT INTO run (id, namespace, workflow_id, workflow_type, task_queue, bound, status, started, lineage)
 SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4, j.value ->> 5, 'running',
        j.value ->> 6, j.value ->> 7
 FROM json_each(?1) AS j
-WHERE NOT j.value ->> 5
-   OR NOT EXISTS (SELECT 1 FROM run AS r WHERE r.namespace = j.value ->> 1 AND r.workflow_id = j.value ->> 2)
+WHERE j.value ->> 8 = 'always'
+   OR NOT EXISTS (
+        SELECT 1 FROM run AS r
+        WHERE r.namespace = j.value ->> 1 AND r.workflow_id = j.value ->> 2
+          AND (j.value ->> 8 = 'never' OR r.status = 'completed'))
 ON CONFLICT DO NOTHING
 RETURNING id;
 
@@ -22,9 +25,9 @@ SELECT j.value ->> 0, substr(?2, 1 + (j.value ->> 1), j.value ->> 2) FROM json_e
 -- name: advance_runs
 -- Move runs on, each only if fence and number are as the writer believes; returns those moved.
 -- Columns: 0 run, 1 expected fence, 2 fence, 3 claim, 4 owner, 5 number or null, 6 status, 7 closed, 8 stall,
--- 9 inbox rows consumed, 10 release. A claim also needs the run to have no other living owner, and counts as a
--- takeover if the owner died; the end of a run needs an inbox
--- that holds nothing but what this append consumes.
+-- 9 inbox rows consumed, 10 release, 11 reopen, 12 wake. A claim also needs the run to have no other living
+-- owner, and counts as a takeover if the owner died; the end of a run needs an inbox that holds nothing but
+-- what this append consumes.
 UPDATE run
 SET fence = j.value ->> 2,
     owner = CASE WHEN j.value ->> 6 = 'running' AND NOT j.value ->> 10 THEN j.value ->> 4 END,
@@ -36,11 +39,16 @@ SET fence = j.value ->> 2,
         END,
     status = j.value ->> 6,
     closed = j.value ->> 7,
-    stall = j.value ->> 8
+    stall = j.value ->> 8,
+    wake = j.value ->> 12
 FROM json_each(?1) AS j
 WHERE run.id = j.value ->> 0
   AND run.fence = j.value ->> 1
-  AND run.status = 'running'
+  AND (run.status = 'running' OR (
+        j.value ->> 11 AND run.status <> 'completed'
+        AND NOT EXISTS (
+            SELECT 1 FROM run AS r
+            WHERE r.namespace = run.namespace AND r.workflow_id = run.workflow_id AND r.status = 'running')))
   AND (j.value ->> 5 IS NULL OR run.next_number = j.value ->> 5)
   AND (
     CASE j.value ->> 3
@@ -56,6 +64,10 @@ RETURNING id;
 INSERT INTO activation (run, number, fence, time, data)
 SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, substr(?2, 1 + (j.value ->> 4), j.value ->> 5)
 FROM json_each(?1) AS j;
+
+-- name: insert_activation
+-- Insert one activation.
+INSERT INTO activation (run, number, fence, time, data) VALUES (?1, ?2, ?3, ?4, ?5);
 
 -- name: insert_items
 -- Insert items; equal content is kept once.
@@ -91,6 +103,47 @@ FROM json_each(?1) AS j
 WHERE true
 ON CONFLICT DO NOTHING;
 
+-- name: insert_sent
+-- Add events that came from outside, each only if its run is open.
+INSERT INTO inbox (run, request, arrived, data)
+SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, substr(?2, 1 + (j.value ->> 3), j.value ->> 4)
+FROM json_each(?1) AS j
+WHERE EXISTS (SELECT 1 FROM run AS r WHERE r.id = j.value ->> 0 AND r.status = 'running')
+ON CONFLICT DO NOTHING;
+
+-- name: open_runs
+-- Those of the runs ?1 (a JSON array) that are open.
+SELECT id FROM run WHERE status = 'running' AND id IN (SELECT j.value FROM json_each(?1) AS j);
+
+-- name: run_to_end
+-- Number and fence of an open run that is to be ended from outside.
+SELECT next_number, fence FROM run WHERE id = ?1 AND status = 'running';
+
+-- name: end_run
+-- End a run from outside: ?2 time, ?3 status.
+UPDATE run SET status = ?3, closed = ?2, fence = fence + 1, next_number = next_number + 1, owner = NULL, stall = NULL
+WHERE id = ?1;
+
+-- name: drop_pending
+-- Remove the work of a run that has ended.
+DELETE FROM pending WHERE run = ?1;
+
+-- name: drop_inbox
+-- Remove the unread events of a run that has ended.
+DELETE FROM inbox WHERE run = ?1;
+
+-- name: revive_run
+-- Let any worker try a run now: a stalled one, or, if ?2, one that ended without a result; returns its id.
+UPDATE run SET status = 'running', closed = NULL, wake = 0,
+    stall = CASE WHEN stall IS NULL THEN NULL ELSE json_set(stall, '$.next_try', 0, '$.revived', 1) END
+WHERE id = ?1
+  AND ((status = 'running' AND stall IS NOT NULL) OR (
+        ?2 AND status IN ('failed', 'canceled', 'terminated')
+        AND NOT EXISTS (
+            SELECT 1 FROM run AS r
+            WHERE r.namespace = run.namespace AND r.workflow_id = run.workflow_id AND r.status = 'running')))
+RETURNING id;
+
 -- name: register_worker
 -- Add a worker; returns its id.
 INSERT INTO worker (identity, lock_file, started) VALUES (?1, ?2, ?3) RETURNING id;
@@ -116,11 +169,42 @@ SELECT {run} FROM run WHERE namespace = ?1 AND workflow_id = ?2 ORDER BY status 
 SELECT {run} FROM run WHERE namespace = ?1 AND id = ?2;
 
 -- name: runs_claimable
--- Open runs of a queue that any worker may continue and that no living worker but ?4 owns, oldest first.
+-- Open runs of a queue that any worker may continue and that no living worker but ?4 owns, oldest first: those
+-- whose time (?5) has come, whose inbox holds something, whose owner died, or that stalled.
 SELECT {run} FROM run
-WHERE namespace = ?1 AND task_queue = ?2 AND status = 'running' AND bound = 0
-  AND (owner IS NULL OR owner = ?4 OR NOT EXISTS (SELECT 1 FROM worker AS w WHERE w.id = run.owner AND w.alive))
+WHERE id IN (
+    SELECT id FROM run
+    WHERE namespace = ?1 AND task_queue = ?2 AND status = 'running' AND bound = 0 AND owner IS NULL AND wake <= ?5
+    UNION
+    SELECT r.id FROM inbox AS i JOIN run AS r ON r.id = i.run
+    WHERE r.namespace = ?1 AND r.task_queue = ?2 AND r.status = 'running' AND r.bound = 0 AND r.owner IS NULL
+      AND r.stall IS NULL
+    UNION
+    SELECT r.id FROM run AS r
+    WHERE r.owner IS NOT NULL AND r.namespace = ?1 AND r.task_queue = ?2 AND r.status = 'running' AND r.bound = 0
+      AND (r.owner = ?4 OR r.owner NOT IN (SELECT w.id FROM worker AS w WHERE w.alive))
+    UNION
+    SELECT r.id FROM run AS r
+    WHERE r.namespace = ?1 AND r.task_queue = ?2 AND r.status = 'running' AND r.stall IS NOT NULL AND r.bound = 0
+      AND r.owner IS NULL)
 ORDER BY started, id LIMIT ?3;
+
+-- name: runs_orphaned
+-- Open bound runs of a workflow that no living worker owns, oldest first.
+SELECT {run} FROM run
+WHERE namespace = ?1 AND workflow_type = ?2 AND status = 'running' AND bound = 1
+  AND (owner IS NULL OR owner NOT IN (SELECT w.id FROM worker AS w WHERE w.alive))
+ORDER BY started, id LIMIT ?3;
+
+-- name: next_wake
+-- When the first sleeping run of a queue is due.
+SELECT min(wake) FROM run
+WHERE namespace = ?1 AND task_queue = ?2 AND status = 'running' AND bound = 0 AND owner IS NULL;
+
+-- name: arrivals
+-- The open runs of an owner, each with its unread events.
+SELECT r.id, i.id, i.data FROM run AS r LEFT JOIN inbox AS i ON i.run = r.id
+WHERE r.owner = ?1 AND r.status = 'running' ORDER BY i.id;
 
 -- name: runs_newest
 -- Runs, newest first.

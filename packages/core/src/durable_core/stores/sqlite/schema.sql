@@ -17,6 +17,7 @@ CREATE TABLE worker (
 );
 
 -- One row per run. `fence` grows with every change of owner; an append names the fence it was made under.
+-- Before `wake` nobody needs to claim a run that nobody owns, unless its inbox holds something.
 CREATE TABLE run (
     id TEXT PRIMARY KEY,
     namespace TEXT NOT NULL,
@@ -32,13 +33,17 @@ CREATE TABLE run (
     next_number INTEGER NOT NULL DEFAULT 0,
     takeovers INTEGER NOT NULL DEFAULT 0,
     lineage TEXT NOT NULL,
-    stall TEXT
+    stall TEXT,
+    wake REAL NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 
 CREATE UNIQUE INDEX run_open_id ON run (namespace, workflow_id) WHERE status = 'running';
 CREATE INDEX run_by_id ON run (namespace, workflow_id, started);
 CREATE INDEX run_by_start ON run (namespace, started);
-CREATE INDEX run_open ON run (namespace, task_queue, owner) WHERE status = 'running' AND bound = 0;
+CREATE INDEX run_waiting ON run (namespace, task_queue, wake) WHERE status = 'running' AND bound = 0 AND owner IS NULL;
+CREATE INDEX run_owned ON run (owner) WHERE owner IS NOT NULL;
+CREATE INDEX run_stalled ON run (namespace, task_queue) WHERE status = 'running' AND stall IS NOT NULL;
+CREATE INDEX run_bound ON run (namespace, workflow_type) WHERE status = 'running' AND bound = 1;
 
 CREATE TABLE start (
     run TEXT PRIMARY KEY,

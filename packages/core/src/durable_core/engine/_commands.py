@@ -1,0 +1,286 @@
+"""What the code of a run asks for: collected while it lives, compared while it is replayed."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Protocol
+
+from durable_core import exceptions as ex
+from durable_core.activity import _defn as activity_defn
+from durable_core.adapter import Unit
+from durable_core.history import (
+    CancelActivity,
+    CancelTimer,
+    Note,
+    Payload,
+    ScheduleActivity,
+    StartTimer,
+)
+from durable_core.payloads import _digest, _json
+from durable_core.payloads._texts import Texts
+
+from ._handle import ActivityFuture
+
+if TYPE_CHECKING:
+    from durable_core.history import Command, Start
+    from durable_core.payloads._failures import Registry
+
+    from ._loop import Timer, WorkflowLoop
+    from ._match import Expected
+
+__all__ = ["Commands", "Host", "Pending"]
+
+_log = logging.getLogger("durable_core.engine")
+
+
+class Host(Protocol):
+    """What a run needs of the worker that holds it."""
+
+    @property
+    def failures(self) -> Registry:
+        """How exceptions are recorded and rebuilt."""
+        ...
+
+    def activity(self, name: str) -> activity_defn.Definition:
+        """Return a registered activity.
+
+        Raises:
+            NotRegisteredError: There is none of that name.
+        """
+        ...
+
+    def check_body(self, unit: Unit) -> None:
+        """Check that a callable that workflow code named may run here.
+
+        Raises:
+            NotRegisteredError: The worker was given a list of activities and it is not on it.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class Pending:
+    """An activity that was asked for and has no outcome yet."""
+
+    seq: int
+    unit: Unit
+    args: bytes
+    occurrence: int
+    future: ActivityFuture
+    context: contextvars.Context
+    scheduled_time: float
+    idempotency_key: str
+
+
+@dataclass(slots=True)
+class _Collected:
+    """What the activation under way has asked for so far."""
+
+    commands: list[Command] = field(default_factory=list["Command"])
+    new_timers: list[Timer] = field(default_factory=list["Timer"])
+    notes: list[Note] = field(default_factory=list[Note])
+    items: dict[str, bytes] = field(default_factory=dict[str, bytes])
+
+
+class Commands:
+    """The commands of one run.
+
+    Attributes:
+        expected: What a replay must ask for; None while the run lives.
+        pending: Activities without an outcome, by command number.
+        timers: Timers that have not fired, by command number.
+        next_seq: Number of the next command.
+        collected: What the activation under way has asked for so far.
+        time: Of the activation under way, in seconds since the epoch.
+    """
+
+    def __init__(
+        self, start: Start, loop: WorkflowLoop, host: Host, context: contextvars.Context
+    ) -> None:
+        self.expected: Expected | None = None
+        self.pending: dict[int, Pending] = {}
+        self.timers: dict[int, Timer] = {}
+        self.next_seq = 1
+        self.collected = _Collected()
+        self.time = start.time
+        self._start = start
+        self._loop = loop
+        self._host = host
+        self._context = context
+        self._occurrences: dict[tuple[str, str], int] = {}
+        self._timer_occurrences = 0
+        self._texts = Texts(start.lineage)
+        self._changed_texts: set[tuple[str, str]] = set()
+        self._late_notes: list[Note] = []
+
+    def begin(self, time: float) -> None:
+        """Begin an activation."""
+        self.time = time
+        self.collected = _Collected()
+
+    # Activities
+
+    def schedule(self, unit: Unit) -> ActivityFuture:
+        """Ask for a unit; see `durable_core.adapter.Engine.schedule`."""
+        if unit.body is None:
+            body = self._host.activity(unit.name).fn
+        else:
+            self._host.check_body(unit)
+            body = unit.body
+
+        types = activity_defn.signature_types(body)[0] if unit.arg_types is None else unit.arg_types
+        what = f"the arguments of activity {unit.name!r}"
+        args = _json.encode(unit.args, what=what)
+        digest = _digest.digest(unit.args, what=what)
+        occurrence = self._occurrences.get((unit.name, unit.key), 0) + 1
+        self._occurrences[(unit.name, unit.key)] = occurrence
+        if self.expected is None:
+            seq = self._collect(unit, args, digest, occurrence)
+        else:
+            with self._breaking():
+                recorded = self.expected.activity(unit, occurrence, digest, types)
+                self._compare_text(unit, recorded)
+
+            seq, args = recorded.seq, recorded.args.data
+
+        self.next_seq = max(self.next_seq, seq + 1)
+        future = ActivityFuture(loop=self._loop, owner=self, seq=seq, unit=unit)
+        self.pending[seq] = Pending(
+            seq=seq,
+            unit=unit,
+            args=args,
+            occurrence=occurrence,
+            future=future,
+            context=contextvars.copy_context() if unit.in_context else self._context.copy(),
+            scheduled_time=self.time,
+            idempotency_key=self._idempotency_key(unit, occurrence),
+        )
+        return future
+
+    def _collect(self, unit: Unit, args: bytes, digest: str, occurrence: int) -> int:
+        options, text = unit.options, None
+        if unit.text is not None:
+            what = f"the text of activity {unit.name!r}"
+            text = self._texts.record(unit.text, self.collected.items, what=what)
+
+        self.collected.commands.append(
+            ScheduleActivity(
+                seq=self.next_seq,
+                name=unit.name,
+                args=Payload(data=args),
+                digest=digest,
+                key=unit.key,
+                occurrence=occurrence,
+                text=text,
+                summary=unit.summary or "",
+                timeout=options.start_to_close_timeout,
+                schedule_to_close=options.schedule_to_close_timeout,
+                schedule_to_start=options.schedule_to_start_timeout,
+                max_attempts=options.retry_policy.maximum_attempts,
+            )
+        )
+        return self.next_seq
+
+    def cancel_activity(self, future: ActivityFuture) -> None:
+        """Ask for the end of an activity, on behalf of its future."""
+        if future.seq in self.pending:
+            self.issue(CancelActivity(seq=future.seq, wait=future.waits))
+            if not future.waits:
+                del self.pending[future.seq]
+
+    def _idempotency_key(self, unit: Unit, occurrence: int) -> str:
+        parts = "\0".join((self._start.effect_scope, unit.name, unit.key, str(occurrence)))
+        return blake2b(parts.encode(), digest_size=16).hexdigest()
+
+    # Timers
+
+    def timer_started(self, handle: Timer) -> None:
+        """Note a timer; it becomes a command if it outlives the activation."""
+        self.collected.new_timers.append(handle)
+
+    def timer_cancelled(self, handle: Timer) -> None:
+        """Withdraw a timer that is a command already; one that is not simply never becomes one."""
+        if self.timers.pop(handle.seq, None) is not None:
+            self.issue(CancelTimer(seq=handle.seq))
+
+    def settle_timers(self) -> None:
+        """Make commands of the timers that the activation leaves running."""
+        for handle in self.collected.new_timers:
+            if handle.cancelled():
+                continue
+
+            self._timer_occurrences += 1
+            # To the microsecond: a sum with the seconds since the epoch is not exact beyond that.
+            delay = round(handle.when() - self.time, 6)
+            occurrence = self._timer_occurrences
+            if self.expected is None:
+                seq = self.next_seq
+                self.collected.commands.append(
+                    StartTimer(seq=seq, delay=delay, due=handle.when(), occurrence=occurrence)
+                )
+            else:
+                seq = self.expected.timer(occurrence, delay).seq
+
+            self.next_seq = max(self.next_seq, seq + 1)
+            handle.seq = seq
+            self.timers[seq] = handle
+
+    # Everything else
+
+    def issue(self, command: Command) -> None:
+        """Ask for something that has no identity beyond what it is."""
+        if self.expected is None:
+            self.collected.commands.append(command)
+            return
+
+        with self._breaking():
+            self.expected.other(command)
+
+    def annotate(self, name: str, value: Any) -> None:
+        """Record a fact for readers; see `durable_core.adapter.Engine.annotate`."""
+        if self.expected is None:
+            self.collected.notes.append(self._note(name, value))
+
+    def take_notes(self) -> tuple[Note, ...]:
+        """Return the notes of the activation, behind those that a replay before it left."""
+        notes = (*self._late_notes, *self.collected.notes)
+        self._late_notes.clear()
+        return notes
+
+    def _note(self, name: str, value: Any) -> Note:
+        return Note(name=name, value=_json.encode(value, what=f"the note {name!r}"))
+
+    @contextmanager
+    def _breaking(self) -> Generator[None]:
+        """Let a mismatch break the run, whoever catches it on its way out."""
+        try:
+            yield
+        except ex.NonDeterminismError as error:
+            self._loop.error = error
+            raise
+
+    def _compare_text(self, unit: Unit, recorded: ScheduleActivity) -> None:
+        """Note what is asked for in other words than before; a mismatch if the unit is strict."""
+        if unit.text is None or recorded.text is None:
+            return
+
+        changed = self._texts.changes(recorded.text, unit.text, strict=unit.strict)
+        if changed and unit.strict:
+            assert self.expected is not None
+            raise self.expected.text_error(unit, recorded, changed)
+
+        for key in changed:
+            if (unit.name, key) not in self._changed_texts:
+                self._changed_texts.add((unit.name, key))
+                _log.info(
+                    "run %r is replayed with other %s of %s (%s): the recorded answers stand, "
+                    "later calls use the new one. See: durable show %s",
+                    *(self._start.workflow_id, key, unit.name, unit.key, self._start.workflow_id),
+                )
+                what = {"activity": unit.name, "key": unit.key, "what": key}
+                self._late_notes.append(self._note("text changed", what))

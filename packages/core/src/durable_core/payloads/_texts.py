@@ -1,0 +1,55 @@
+"""What a unit is asked for in words: recorded for readers, and allowed to differ on replay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from durable_core.adapter import Items
+from durable_core.exceptions import EncodeError
+from durable_core.history import Payload
+
+from . import _digest, _json
+from ._items import SharedLists, without_lists
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Texts"]
+
+
+class Texts:
+    """The texts of one run. Lists in them are stored item by item."""
+
+    def __init__(self, lineage: str) -> None:
+        self._lists = SharedLists(lineage)
+
+    def record(self, text: Mapping[str, Any], items: dict[str, bytes], *, what: str) -> Payload:
+        """Return the record of a text, and put into ``items`` what it refers to."""
+        try:
+            plain = {
+                k: self._lists.encode(v, items, what=what) if isinstance(v, Items) else v
+                for k, v in text.items()
+            }
+            data = _json.encode(plain, what=what)
+        except EncodeError as error:
+            # For readers only, so a part that cannot be recorded must not stop the call.
+            data = _json.encode({"not recorded": str(error)}, what=what)
+
+        return Payload(data=data)
+
+    def changes(self, recorded: Payload, text: Mapping[str, Any], *, strict: bool) -> list[str]:
+        """Return the keys under which a text is not what was recorded.
+
+        Lists are not looked at unless it is ``strict``: encoding a conversation for every call that
+        is replayed would cost as much as having it.
+        """
+        if strict:
+            before, after = recorded.data, self.record(text, {}, what="a text").data
+        else:
+            small = {k: v for k, v in text.items() if not isinstance(v, Items)}
+            try:
+                before, after = without_lists(recorded.data), _json.encode(small, what="a text")
+            except EncodeError:
+                return []
+
+        return [] if before == after else _digest.changed_keys(before, after)

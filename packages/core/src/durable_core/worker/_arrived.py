@@ -1,0 +1,60 @@
+"""Events on their way into an activation, and those who wait for them to be durable."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from durable_core.history import Event, Packer, Rewound, Taken, TimerFired
+from durable_core.stores import InboxRow
+
+__all__ = ["Arrived", "LostRunError", "accept", "refuse", "unread"]
+
+
+class LostRunError(Exception):
+    """Internal: this worker does not own the run any more; look at it anew."""
+
+
+@dataclass(slots=True)
+class Arrived:
+    """An event that no committed activation holds.
+
+    Attributes:
+        row: Its number in the inbox, if it is there.
+        accepted: Ends when it is durable.
+    """
+
+    event: Event
+    row: int | None = None
+    accepted: asyncio.Future[None] | None = None
+
+
+def accept(arrived: Iterable[Arrived]) -> None:
+    """Tell those who wait that their events are durable."""
+    for each in arrived:
+        if each.accepted is not None and not each.accepted.done():
+            each.accepted.set_result(None)
+
+
+def refuse(arrived: Iterable[Arrived], run_id: str) -> None:
+    """Tell those who wait that their events are not taken here."""
+    for each in arrived:
+        if each.accepted is not None and not each.accepted.done():
+            each.accepted.set_exception(LostRunError(run_id))
+
+
+def unread(arrived: Iterable[Arrived], packer: Packer, now: float) -> list[InboxRow]:
+    """Return the inbox rows of events that are only in memory.
+
+    A timer fires again by itself, and what became of the ownership is recorded by the next owner.
+    """
+    return [
+        InboxRow(request=_request(a.event), arrived=now, data=packer.pack(a.event))
+        for a in arrived
+        if a.row is None and not isinstance(a.event, (TimerFired, Taken, Rewound))
+    ]
+
+
+def _request(event: Event) -> str:
+    return getattr(event, "request", "") or f"seq:{getattr(event, 'seq', 0)}"

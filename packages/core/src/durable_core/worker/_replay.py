@@ -1,0 +1,86 @@
+"""Rebuilding runs from their records."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from durable_core import history
+from durable_core.engine import Run
+
+if TYPE_CHECKING:
+    import contextvars
+    from collections.abc import Iterable, Mapping
+
+    from durable_core.history import Activation, Start
+    from durable_core.stores import Loaded
+    from durable_core.workflow._defn import Definition
+
+    from ._host import Registered
+
+__all__ = ["Record", "rebuild", "rebuild_at_once"]
+
+_AT_ONCE = 100
+
+
+class Record:
+    """The decoded record of a run.
+
+    Attributes:
+        start: Its start record.
+        activations: Those in force, in order.
+    """
+
+    def __init__(self, loaded: Loaded) -> None:
+        items = dict(loaded.items)
+        self.start: Start = history.resolve(history.start_from(loaded.start), items)
+        decoded = (history.activation_from(data) for data in loaded.activations)
+        self.activations: list[Activation] = [
+            history.resolve(activation, items) for activation in history.effective(decoded)
+        ]
+
+
+async def rebuild(
+    start: Start,
+    activations: Iterable[Activation],
+    definition: Definition,
+    host: Registered,
+    *,
+    context: contextvars.Context | None = None,
+    resources: Mapping[str, Any] | None = None,
+) -> Run:
+    """Return a run as it was after its last activation; the loop goes on meanwhile.
+
+    Raises:
+        WorkflowBugError: The code asks for other commands than were recorded.
+        Exception: What a bug in the code raised.
+    """
+    run = Run(start, definition, host, context=context, resources=resources)
+    try:
+        for count, activation in enumerate(activations, 1):
+            run.replay(activation)
+            if not count % _AT_ONCE:
+                await asyncio.sleep(0)
+    except BaseException:
+        run.close()
+        raise
+
+    return run
+
+
+def rebuild_at_once(run: Run, activations: Iterable[Activation]) -> Run:
+    """Return a run rebuilt like another one; nothing else goes on meanwhile.
+
+    Raises:
+        WorkflowBugError: The code asks for other commands than were recorded.
+        Exception: What a bug in the code raised.
+    """
+    again = run.again()
+    try:
+        for activation in activations:
+            again.replay(activation)
+    except BaseException:
+        again.close()
+        raise
+
+    return again

@@ -1,0 +1,84 @@
+"""Taking up a run that has ended without a result.
+
+What led to the end is set aside, not removed: the run goes back to before the failure that ended
+it was delivered, or, if no activity failed, to before its last activation, and receives again what
+it had received since. What is recorded is not done again; the activity that failed is tried anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from durable_core.history import (
+    Activation,
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    CompleteRun,
+    Event,
+    FailRun,
+    SignalReceived,
+    TerminateRun,
+    TimerFired,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from durable_core.engine import Run
+
+__all__ = ["Rewind", "rewind_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """How far a run goes back.
+
+    Attributes:
+        kept: Activations that still count.
+        to: Number of the first one that does not.
+        events: What had been received since, without the failures that ended the run.
+    """
+
+    kept: Sequence[Activation]
+    to: int
+    events: Sequence[Event]
+
+    def still_wanted(self, run: Run) -> list[Event]:
+        """Return those of the events that the run, rebuilt from what is kept, waits for."""
+        waiting = {*run.pending, *run.timers}
+        return [
+            e
+            for e in self.events
+            if isinstance(e, SignalReceived) or getattr(e, "seq", None) in waiting
+        ]
+
+
+def rewind_of(activations: Sequence[Activation]) -> Rewind | None:
+    """Return how to take up a run with these activations in force; None if it has not ended."""
+    last = activations[-1].commands[-1] if activations and activations[-1].commands else None
+    if not isinstance(last, FailRun | TerminateRun | CompleteRun):
+        return None
+
+    culprits = set(last.culprits) if isinstance(last, FailRun) else set[int]()
+    to = min(
+        (a.number for a in activations for e in a.events if _blamed(e, culprits)),
+        default=activations[-1].number,
+    )
+    aside = [a for a in activations if a.number >= to]
+    return Rewind(
+        kept=[a for a in activations if a.number < to],
+        to=to,
+        events=[e for a in aside for e in a.events if _counts(e) and not _blamed(e, culprits)],
+    )
+
+
+def _blamed(event: Event, culprits: set[int]) -> bool:
+    return isinstance(event, ActivityFailed) and event.seq in culprits
+
+
+def _counts(event: Event) -> bool:
+    """Return whether an event is one that the run must not lose: not who owned or ended it."""
+    kinds = (ActivityCompleted, ActivityFailed, ActivityCancelled, TimerFired, SignalReceived)
+    return isinstance(event, kinds)

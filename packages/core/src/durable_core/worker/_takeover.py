@@ -1,0 +1,88 @@
+"""What the next owner of a run finds: work under way, attempts that were lost, an inbox."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from durable_core import history
+from durable_core.history import Attempt, Event, PendingActivity, Rewound
+from durable_core.stores import PendingRow
+
+from ._bodies import backoff_of_lost
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from durable_core.engine import Pending, Run
+    from durable_core.stores import Loaded
+
+    from ._rewind import Rewind
+
+__all__ = ["activity_row", "inbox_of", "resumed", "rewound", "rows_of"]
+
+
+def inbox_of(loaded: Loaded) -> list[tuple[int, Event]]:
+    """Return the events that no activation has taken, with their numbers."""
+    items = dict(loaded.items)
+    return [(n, history.resolve(history.event_from(data), items)) for n, data in loaded.inbox]
+
+
+def resumed(
+    run: Run, loaded: Loaded, settled: Collection[int], now: float, *, lost: bool
+) -> dict[int, PendingActivity]:
+    """Return what is known of each activity without an outcome.
+
+    Args:
+        run: Rebuilt from the record.
+        loaded: The record.
+        settled: Numbers of activities whose outcome is in the inbox.
+        now: Seconds since the epoch.
+        lost: Whether an attempt may have been under way, which died with its worker then.
+    """
+    rows = [p for p in loaded.pending if p.kind == "activity" and p.data]
+    known = {p.seq: history.pending_from(p.data) for p in rows}
+    found: dict[int, PendingActivity] = {}
+    for seq, pending in run.pending.items():
+        if seq in settled:
+            continue
+
+        state = known.get(seq, PendingActivity(seq=seq))
+        if lost and state.retry_at <= now and loaded.row.next_number:
+            number = len(state.attempts) + 1
+            died = Attempt(number=number, outcome="lost", ended=now, fence=loaded.row.fence)
+            attempts = (*state.attempts, died)
+            retry_at = now + backoff_of_lost(pending.unit.options, attempts)
+            state = PendingActivity(seq=seq, attempts=attempts, retry_at=retry_at)
+
+        found[seq] = state
+
+    return found
+
+
+def rewound(
+    run: Run, loaded: Loaded, rewind: Rewind, *, client: str, time: float
+) -> tuple[Rewound, list[Event]]:
+    """Return the events with which a run that had ended goes on."""
+    activations = [history.activation_from(data) for data in loaded.activations]
+    used = [getattr(c, "seq", 0) for a in activations for c in a.commands]
+    first = Rewound(to=rewind.to, next_seq=max(used, default=0) + 1, client=client, time=time)
+    return first, rewind.still_wanted(run)
+
+
+def rows_of(run: Run, states: Mapping[int, PendingActivity], *, timers: bool) -> list[PendingRow]:
+    """Return the side rows of the work that a run has under way."""
+    rows = [activity_row(run.pending[seq], state) for seq, state in states.items()]
+    if timers:
+        rows += [
+            PendingRow(seq=seq, kind="timer", due=handle.when())
+            for seq, handle in run.timers.items()
+        ]
+
+    return rows
+
+
+def activity_row(pending: Pending, state: PendingActivity) -> PendingRow:
+    """Return the side row of an activity."""
+    unit = pending.unit
+    data = history.Packer("").pack(state)
+    return PendingRow(state.seq, "activity", unit.name, unit.key, None, data)

@@ -1,0 +1,182 @@
+"""What one run has going on outside its code: bodies that run, and alarms of its timers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from durable_core import _defaults
+from durable_core import exceptions as ex
+from durable_core.history import ActivityFailed, Attempt, PendingActivity
+
+from ._bodies import Job, exhausted
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from durable_core._clock import Clock
+    from durable_core.engine import Pending
+    from durable_core.history import Event, Start
+
+    from ._bodies import Bodies
+    from ._host import Registered
+
+__all__ = ["Work"]
+
+
+class Work:
+    """The bodies and alarms of one run that a worker owns. Belongs to the worker's event loop.
+
+    Args:
+        start: Of the run.
+        fence: Of the ownership.
+        bodies: Runs them.
+        host: Knows activities by name.
+        clock: Says when a timer is due.
+        deliver: Takes an outcome.
+        fire: Takes the number of a timer that is due.
+        remember: Makes what is known of an activity durable.
+        broken: Takes what keeps an outcome from being known.
+    """
+
+    def __init__(
+        self,
+        *,
+        start: Start,
+        fence: int,
+        bodies: Bodies,
+        host: Registered,
+        clock: Clock,
+        deliver: Callable[[Event], None],
+        fire: Callable[[int], None],
+        remember: Callable[[Pending, PendingActivity], Awaitable[None]],
+        broken: Callable[[BaseException], None],
+    ) -> None:
+        self._start = start
+        self._fence = fence
+        self._bodies = bodies
+        self._host = host
+        self._clock = clock
+        self._deliver = deliver
+        self._fire = fire
+        self._remember = remember
+        self._broken = broken
+        self._loop = asyncio.get_running_loop()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._jobs: dict[int, Job] = {}
+        self._alarms: dict[int, asyncio.TimerHandle] = {}
+        self._dues: dict[int, float] = {}
+        self._withdrawn: set[int] = set()
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """The tasks of bodies that run or wait for their next attempt."""
+        return list(self._tasks.values())
+
+    @property
+    def executing(self) -> bool:
+        """Whether a body runs, or is about to."""
+        return any(job.retry_at <= self._clock.now() for job in self._jobs.values())
+
+    @property
+    def backs_off(self) -> bool:
+        """Whether an activity waits for a next attempt that is not soon."""
+        soon = self._clock.now() + _defaults.EVICT_AFTER
+        return any(job.retry_at > soon for job in self._jobs.values())
+
+    def next_due(self) -> float | None:
+        """Return when the first timer or the next attempt is due; None if nothing is waited for."""
+        dues = [self._dues[seq] for seq in self._alarms]
+        dues += [job.retry_at for job in self._jobs.values()]
+        return min(dues, default=None)
+
+    def start_body(self, pending: Pending, earlier: tuple[Attempt, ...], retry_at: float) -> None:
+        """Let the body of an activity run, after the attempts that there were.
+
+        Args:
+            pending: The activity.
+            earlier: Attempts of earlier owners.
+            retry_at: Before this time no attempt starts.
+        """
+        unit = pending.unit
+        if earlier and earlier[-1].outcome == "lost" and exhausted(unit.options, earlier):
+            error = ex.ApplicationError(
+                f"activity {unit.name!r} was running when its worker died, and its retry policy "
+                "allows no further attempt",
+                type="AttemptLost",
+            )
+            self._deliver(
+                ActivityFailed(
+                    seq=pending.seq,
+                    failure=self._host.failures.record(error),
+                    retry_state=ex.RetryState.MAXIMUM_ATTEMPTS_REACHED,
+                    attempts=earlier,
+                )
+            )
+        elif pending.future.cancel_sent:
+            # Withdrawn before it began, or before its worker died: nothing is left to wait for.
+            self._deliver(self._bodies.cancelled(pending, earlier))
+        else:
+            body = unit.body if unit.body is not None else self._host.activity(unit.name).fn
+            job = Job(pending, body, self._fence, attempts=earlier, retry_at=retry_at)
+            self._jobs[pending.seq] = job
+            coro = self._run_body(job)
+            self._tasks[pending.seq] = self._loop.create_task(coro, context=pending.context)
+
+    def withdraw(self, seq: int) -> None:
+        """Ask the body of an activity to end."""
+        self._withdrawn.add(seq)
+        task = self._tasks.get(seq)
+        if task is not None:
+            task.cancel()
+
+    def set_alarm(self, seq: int, due: float) -> None:
+        """Let a timer fire at a time."""
+        self._dues[seq] = due
+        self._alarms[seq] = self._clock.call_at(due, self._ring, seq)
+
+    def cancel_alarm(self, seq: int) -> None:
+        """Forget a timer."""
+        alarm = self._alarms.pop(seq, None)
+        if alarm is not None:
+            alarm.cancel()
+
+    def due(self, seq: int) -> float:
+        """Return when a timer that has fired was due, and forget it."""
+        return self._dues.pop(seq, 0.0)
+
+    def stop(self) -> None:
+        """Cancel everything; what bodies still bring is dropped."""
+        for alarm in self._alarms.values():
+            alarm.cancel()
+
+        for task in self._tasks.values():
+            task.cancel()
+
+    def _ring(self, seq: int) -> None:
+        self._alarms.pop(seq, None)
+        self._fire(seq)
+
+    async def _run_body(self, job: Job) -> None:
+        pending, earlier = job.pending, job.attempts
+
+        async def remember() -> None:
+            state = PendingActivity(seq=pending.seq, attempts=job.attempts, retry_at=job.retry_at)
+            await self._remember(pending, state)
+
+        try:
+            event = await self._bodies.run(self._start, job, remember)
+        except asyncio.CancelledError:
+            if pending.seq not in self._withdrawn:
+                # The worker ends: the attempt is lost, and the next owner records it.
+                raise
+
+            event = self._bodies.cancelled(pending, earlier)
+        except ex.StoreError as error:
+            self._broken(error)
+            return
+        finally:
+            self._tasks.pop(pending.seq, None)
+            self._jobs.pop(pending.seq, None)
+
+        self._deliver(event)
