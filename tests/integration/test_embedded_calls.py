@@ -58,7 +58,7 @@ def _forget():
     calls.clear()
     gates.clear()
     yield
-    assert embedded._loops == {}, "every loop of a test has closed what it opened"
+    assert embedded._loops._loops == {}, "every loop of a test has closed what it opened"
 
 
 @activity.defn
@@ -234,7 +234,7 @@ def test_calls_with_one_id_at_the_same_time_are_one_run(store_url):
 def test_a_run_that_ended_between_looking_and_starting_is_not_started_again(store_url):
     async def main():
         first = await embedded.run(Doubled.run, (5,), id="five", url=store_url)
-        (opening,) = embedded._loops[asyncio.get_running_loop()].values()
+        (opening,) = embedded._loops._loops[asyncio.get_running_loop()].values()
         store = opening.result().client.store
         find, looked = store.find, []
 

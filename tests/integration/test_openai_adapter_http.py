@@ -28,6 +28,7 @@ pytest_plugins = ["support.agents_fixtures"]
 
 BOTH_APIS = pytest.mark.parametrize("api", ["responses", "chat"])
 AT_ONCE = RetryPolicy(initial_interval=datetime.timedelta(milliseconds=1), maximum_attempts=2)
+AGAIN = RunOptions(on_failed="raise")
 TWICE = RunOptions(model=CallOptions(retry_policy=AT_ONCE))
 
 
@@ -79,13 +80,18 @@ def test_a_failure_late_in_a_run_keeps_what_was_done_before(bench):
         bench.ran.append("work")
         return "done"
 
-    bench.fault("status", status=400, turn=1, times=None)
+    bench.fault("status", status=400, turn=1, times=2)
     worker = agent("Worker", call("work"), ECHO, tools=[work])
     errors = [bench.failure(worker, workflow_id="run") for _ in range(2)]
     assert [type(e) for e in errors] == [openai.BadRequestError] * 2
     assert bench.ran == ["work"]
-    assert [r.status for r in bench.requests()] == [200, 400]
+    assert [r.status for r in bench.requests()] == [200, 400, 400]
     assert [a.status for a in bench.activities()] == ["completed", "completed", "failed"]
+    bench.run_once(worker, workflow_id="run")
+    assert bench.ran == ["work"]
+    assert [r.status for r in bench.requests()] == [200, 400, 400, 200]
+    last = bench.activities()[-1]
+    assert [a.outcome for a in last.attempts] == ["failed", "failed", "completed"]
 
 
 # -- failures that pass ------------------------------------------------------------------------
@@ -160,7 +166,7 @@ def test_six_attempts_are_the_most(bench):
     assert attempts(bench) == [[("failed", "openai.InternalServerError")] * 6]
     assert all("overloaded" in a.failure.message for a in bench.activities()[0].attempts)
     bench.forget()
-    recorded = bench.failure(greeter, workflow_id="run")
+    recorded = bench.failure(greeter, workflow_id="run", options=AGAIN)
     assert bench.requests() == []
     assert (type(recorded), str(recorded)) == (type(live), str(live))
     assert recorded.response.headers["retry-after"] == "0"
@@ -208,7 +214,7 @@ def test_the_timeout_is_that_of_the_users_client(bench):
     assert len(gaps) == 1
     assert 0.3 <= gaps[0] < 2
     bench.forget()
-    recorded = bench.failure(greeter, workflow_id="run", config=config, options=TWICE)
+    recorded = bench.failure(greeter, workflow_id="run", config=config, options=AGAIN)
     assert bench.requests() == []
     for error in (live, recorded):
         assert type(error) is openai.APITimeoutError
@@ -218,7 +224,7 @@ def test_the_timeout_is_that_of_the_users_client(bench):
 def test_a_server_that_is_not_there_is_tried_again_and_then_reported(bench):
     greeter = agent("Greeter", say("hello"))
 
-    async def run() -> Any:
+    async def run(options: RunOptions) -> Any:
         async with openai.AsyncOpenAI(
             base_url="http://127.0.0.1:9/v1", api_key="sk-test"
         ) as client:
@@ -227,12 +233,12 @@ def test_a_server_that_is_not_there_is_tried_again_and_then_reported(bench):
             )
             with pytest.raises(openai.APIConnectionError) as raised:
                 await DurableRunner.run(
-                    greeter, "hi", run_config=config, workflow_id="run", options=TWICE
+                    greeter, "hi", run_config=config, workflow_id="run", options=options
                 )
 
             return raised.value
 
-    live, recorded = asyncio.run(run()), asyncio.run(run())
+    live, recorded = asyncio.run(run(TWICE)), asyncio.run(run(AGAIN))
     assert attempts(bench) == [[("failed", "openai.APIConnectionError")] * 2]
     assert (type(recorded), str(recorded)) == (type(live), str(live))
     assert str(recorded.request.url) == "http://127.0.0.1:9/v1/responses"
@@ -338,7 +344,8 @@ def test_the_sdks_own_retries_end_where_they_say(bench):
     assert type(error) is openai.InternalServerError
     assert [r.retry for r in bench.requests()] == [0] * 3
     bench.forget()
-    assert type(bench.failure(greeter, workflow_id="run")) is openai.InternalServerError
+    again = bench.failure(greeter, workflow_id="run", options=AGAIN)
+    assert type(again) is openai.InternalServerError
     assert bench.requests() == []
 
 

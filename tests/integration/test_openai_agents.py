@@ -21,7 +21,7 @@ from agents import (
     input_guardrail,
     output_guardrail,
 )
-from durable_openai_agents import DurableRunner
+from durable_openai_agents import DurableRunner, RunOptions
 from pydantic import BaseModel
 from support.agents_bench import (
     ECHO,
@@ -233,7 +233,8 @@ def test_an_input_guardrail_that_trips_raises_the_sdks_exception(bench, in_paral
     plain = asyncio.run(run(Runner))
     live = asyncio.run(run(DurableRunner, workflow_id="run"))
     bench.forget()
-    recorded = asyncio.run(run(DurableRunner, workflow_id="run"))
+    again = RunOptions(on_failed="raise")
+    recorded = asyncio.run(run(DurableRunner, workflow_id="run", options=again))
     assert bench.requests() == []
     for error in (live, recorded):
         assert str(error) == str(plain)

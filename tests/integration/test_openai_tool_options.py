@@ -271,7 +271,6 @@ def test_runs_of_the_sdk_refuse_nothing(bench):
 # -- what is not there yet ---------------------------------------------------------------------
 
 
-@pytest.mark.xfail(reason="open: cancelling the await leaves the run going", strict=True)
 def test_cancelling_the_await_cancels_the_run_as_in_the_sdk(bench):
     ended: list[str] = []
 

@@ -24,6 +24,7 @@ from agents import (
 )
 from agents.tool_context import ToolContext
 from durable_core import embedded
+from durable_openai_agents import RunOptions
 from support.agents_bench import (
     ECHO,
     REPEAT,
@@ -324,9 +325,9 @@ def test_a_failing_tool_cancels_those_beside_it(bench):
             "Worker", calls(call("waits"), call("breaks")), say("ok"), tools=[breaks, waits]
         )
         errors = []
-        for _ in range(2):
+        for options in (None, RunOptions(on_failed="raise")):
             with pytest.raises(UserError, match="Error running tool breaks: no") as raised:
-                await bench.run(worker, workflow_id="run")
+                await bench.run(worker, workflow_id="run", options=options)
 
             errors.append(raised.value)
             await embedded.close()

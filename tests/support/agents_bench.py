@@ -8,14 +8,14 @@ import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from agents import Agent, OpenAIProvider, RunConfig, Runner, RunResult
 from agents.models.interface import ModelProvider
 from durable_core.client import Client
-from durable_openai_agents import DurableRunner
+from durable_openai_agents import DurableRunner, RunOptions
 from durable_openai_agents.testing import Fault, FaultRule, LoggedRequest, ModelServer
 from openai import AsyncOpenAI
 
@@ -266,7 +266,8 @@ class Bench:
         live = self.failure(agent, input, workflow_id=id, **arguments)
         same(self.bodies(), bodies, "what the model server saw")
         self.forget()
-        recorded = self.failure(agent, input, workflow_id=id, **arguments)
+        options = replace(arguments.pop("options", RunOptions()), on_failed="raise")
+        recorded = self.failure(agent, input, workflow_id=id, options=options, **arguments)
         same(self.requests(), [], "the requests of a recorded run")
         same(self.ran, [], "the bodies that a recorded run ran")
         for how, other in (("live", live), ("recorded", recorded)):

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ._codecs import ExceptionCodec as ExceptionCodec
 from ._codecs import register_exception as register_exception
@@ -246,12 +246,36 @@ class RunOptions:
     """How an agent run is executed; the same for every adapter.
 
     Attributes:
+        on_failed: What calling a run does that has ended without a result: continue it (what is
+            recorded is reused, the failing call is tried again), raise its failure again, or start
+            another run with its id.
+        on_cancel: What cancelling the await does: cancel the run, or let it go on in its process.
         model: Model calls.
         tools: Tools by name.
+        metadata: Recorded at the start, such as user, session or tags; never compared.
+        strict: Whether a replay must ask the model for the same in every word. Otherwise another
+            prompt, tool list or setting is noted, and the recorded answer stands.
     """
 
+    on_failed: Literal["resume", "raise", "restart"] = "resume"
+    on_cancel: Literal["cancel", "detach"] = "cancel"
     model: CallOptions = field(default_factory=CallOptions)
     tools: Mapping[str, CallOptions] = field(default_factory=dict[str, CallOptions])
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse words that mean nothing.
+
+        Raises:
+            ValueError: ``on_failed`` or ``on_cancel`` is none of those above.
+        """
+        for name, given, known in (
+            ("on_failed", self.on_failed, ("resume", "raise", "restart")),
+            ("on_cancel", self.on_cancel, ("cancel", "detach")),
+        ):
+            if given not in known:
+                raise ValueError(f"{name}={given!r} is none of {', '.join(map(repr, known))}")
 
 
 def current_engine() -> Engine | None:

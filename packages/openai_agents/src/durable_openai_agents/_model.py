@@ -130,6 +130,7 @@ class DurableModel(Model):
                     "previous_response_id": kwargs.get("previous_response_id"),
                     "conversation_id": kwargs.get("conversation_id"),
                 },
+                strict=scope.options.strict,
                 result_type=dict[str, Any],
                 resources={"request": _Request(self._durable_model, args, kwargs)},
                 options=options,

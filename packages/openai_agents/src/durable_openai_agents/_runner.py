@@ -13,7 +13,6 @@ from agents import (
     RunConfig,
     RunErrorHandlers,
     RunHooks,
-    RunResult,
     RunResultStreaming,
     RunState,
     Session,
@@ -25,6 +24,7 @@ from durable_core.adapter import RunOptions, current_engine
 from durable_core.exceptions import ApplicationError, NotSupported, WorkflowAlreadyStartedError
 
 from . import _hooks
+from ._result import DurableRunResult, durable_result
 from ._workflow import AgentRun, Call, run_inside
 
 __all__ = ["DurableRunner"]
@@ -58,11 +58,13 @@ class DurableRunner:
         session: Session | None = None,
         workflow_id: str | None = None,
         options: RunOptions | None = None,
-    ) -> RunResult:
+    ) -> DurableRunResult:
         """Run an agent to its end, over crashes of the process.
 
-        Called again with the same id and input, it continues a run that was interrupted, joins one
-        that is under way, and returns the recorded result of one that is completed, without a call.
+        Called again with the same id and input, it continues a run that was interrupted or has
+        failed, joins one that is under way, and returns the recorded result of one that is
+        completed, without a call. Cancelling the await cancels the run; Ctrl-C, SIGTERM and the end
+        of the event loop do not, they interrupt it.
 
         Args:
             starting_agent: As in the SDK, like every argument that is not described here.
@@ -78,7 +80,10 @@ class DurableRunner:
             session: Not supported yet.
             workflow_id: Names the run. Use one id per user message. Without one a run is recorded
                 under a new id, and nothing continues it by itself.
-            options: How model calls and tools are executed.
+            options: How the run is continued, and how model calls and tools are executed.
+
+        Returns:
+            The SDK's own result, which also knows its ``workflow_id``.
 
         Raises:
             WorkflowAlreadyStartedError: The id belongs to a run of another agent or other input.
@@ -100,45 +105,47 @@ class DurableRunner:
         }
         options = options or RunOptions()
         provider = _own_provider(arguments)
-        if current_engine() is not None:
+        engine = current_engine()
+        if engine is not None:
             if workflow_id is not None:
                 raise NotSupported(
                     f"workflow_id={workflow_id!r} inside a workflow: the agent is part of the "
                     "workflow's own run; leave the id out"
                 )
 
-            return await run_inside(starting_agent, items, arguments, options)
+            result = await run_inside(starting_agent, items, arguments, options)
+            return durable_result(result, engine.workflow_id)
 
         call = Call(agent=starting_agent, input=items, arguments=arguments, options=options)
         try:
             finished = await embedded.run(
-                AgentRun.run, (starting_agent.name, items), id=workflow_id, resources={"call": call}
+                AgentRun.run,
+                (starting_agent.name, items),
+                id=workflow_id,
+                resources={"call": call},
+                memo={"metadata": dict(options.metadata)} if options.metadata else None,
+                on_failed=options.on_failed,
+                on_cancel=options.on_cancel,
             )
         except (NotSupported, WorkflowAlreadyStartedError):
             raise
         except Exception as error:
-            if workflow_id is not None:
-                error.add_note(
-                    f"The run {workflow_id!r} is kept: fix the cause and run the script again, it "
-                    f"continues. See: durable show {workflow_id}"
-                )
-
+            _explain(error, workflow_id)
             raise
         finally:
             if provider is not None:
-                # Here, on the loop that the connections belong to, and not in the workflow.
-                with contextlib.suppress(Exception):
-                    await provider.aclose()
+                await _close(provider, workflow_id)
 
         done: Call = finished.resources["call"]
         if done.result is not None:
-            return done.result
+            return durable_result(done.result, finished.workflow_id)
 
-        raise (
-            done.error
-            or finished.failure
-            or ApplicationError(f"run {finished.workflow_id!r} has no result")
-        )
+        failure = done.error or finished.failure
+        if failure is None:
+            failure = ApplicationError(f"run {finished.workflow_id!r} has no result")
+
+        _explain(failure, workflow_id)
+        raise failure
 
     @classmethod
     def run_sync(
@@ -157,7 +164,7 @@ class DurableRunner:
         session: Session | None = None,
         workflow_id: str | None = None,
         options: RunOptions | None = None,
-    ) -> RunResult:
+    ) -> DurableRunResult:
         """Run an agent from code that is not async; see `run`.
 
         Raises:
@@ -169,7 +176,7 @@ class DurableRunner:
                 "instead"
             )
 
-        loop = _default_loop()
+        loop = default_loop()
         task = loop.create_task(
             cls.run(
                 starting_agent,
@@ -190,12 +197,11 @@ class DurableRunner:
         try:
             return loop.run_until_complete(task)
         finally:
-            if not task.done():
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    loop.run_until_complete(task)
-
+            # First, so that a task that Ctrl-C left behind sees its run interrupted, not cancelled.
             loop.run_until_complete(embedded.close())
+            if not task.done():
+                with contextlib.suppress(Exception, asyncio.CancelledError):
+                    loop.run_until_complete(task)
 
     @classmethod
     def run_streamed(cls, *_: Any, **__: Any) -> RunResultStreaming:
@@ -245,7 +251,40 @@ def _own_provider(arguments: dict[str, Any]) -> MultiProvider | None:
     return None
 
 
-def _default_loop() -> asyncio.AbstractEventLoop:
+def _explain(error: BaseException, workflow_id: str | None) -> None:
+    """Let an exception say how the run goes on, if its user can make it go on."""
+    note = (
+        f"The run {workflow_id!r} is kept: fix the cause and run the script again, it continues. "
+        f"See: durable show {workflow_id}"
+    )
+    if workflow_id is not None and note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
+
+
+_closing: set[asyncio.Task[None]] = set()
+
+
+async def _close(provider: MultiProvider, workflow_id: str | None) -> None:
+    """Close a provider on the loop that its connections belong to, once nobody needs it."""
+    run = None if workflow_id is None else embedded.under_way(workflow_id)
+    if run is None or run.done():
+        with contextlib.suppress(Exception):
+            await provider.aclose()
+
+        return
+
+    async def close_later() -> None:
+        # The run goes on without its caller.
+        await asyncio.wait([run])
+        with contextlib.suppress(Exception):
+            await provider.aclose()
+
+    task = asyncio.get_running_loop().create_task(close_later())
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+
+
+def default_loop() -> asyncio.AbstractEventLoop:
     """Return this thread's default loop, as the SDK's ``run_sync`` does.
 
     Clients and sessions keep locks and connections that are bound to the loop of their first use,

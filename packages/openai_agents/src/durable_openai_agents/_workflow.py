@@ -54,7 +54,7 @@ class AgentRun:
         call: Call = engine.resource("call")
         try:
             result = await run_inside(call.agent, call.input, call.arguments, call.options)
-        except BaseException as error:
+        except Exception as error:
             call.error = error
             raise
 

@@ -8,6 +8,8 @@ import click
 
 from durable_core.exceptions import DurableError
 
+from ._act import cancel_run, resume_run, terminate_run
+from ._doctor import examine
 from ._format import one_line
 from ._list import list_runs
 from ._show import show_run
@@ -46,9 +48,9 @@ class _Group(click.Group):
 @click.version_option(package_name="durable-core", prog_name="durable")
 @click.pass_context
 def main(ctx: click.Context, url: str | None) -> None:
-    """Look at durable runs: which there are, and what happened in them."""
+    """Look at durable runs, and let them go on or end."""
     ctx.obj = url
 
 
-main.add_command(list_runs)
-main.add_command(show_run)
+for _command in (list_runs, show_run, resume_run, cancel_run, terminate_run, examine):
+    main.add_command(_command)

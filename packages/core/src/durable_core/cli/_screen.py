@@ -29,6 +29,8 @@ _STYLES = {
     "lost": "red",
     "stalled": "bold magenta",
     "canceled": "yellow",
+    "terminated": "yellow",
+    "set": "dim",
     "cancelled": "yellow",
     "cancelling": "yellow",
     "retrying": "yellow",

@@ -35,16 +35,19 @@ class _Found:
         history: What is recorded.
         status: As in a list.
         items: Items of the texts, by address; read only if they are shown.
+        reopened: Whether it had ended, and is to be taken up again.
     """
 
     history: WorkflowHistory
     status: str
     items: dict[str, Any]
+    reopened: bool = False
 
     @property
     def closed(self) -> TimelineEntry | None:
         """The end of the run, if it ended."""
-        return next((e for e in self.history.timeline() if e.kind == "closed"), None)
+        last = self.history.timeline()[-1]
+        return last if last.kind == "closed" and not self.reopened else None
 
     @property
     def worker(self) -> str:
@@ -93,7 +96,9 @@ async def _find(url: str | None, workflow_id: str, run_id: str | None, *, texts:
         # The row may be newer than the history; whether the run has ended is the history's to say.
         row = await client.store.find(client.namespace, workflow_id, recorded.run_id)
         status = "running" if row is None else await Statuses(client).of(row)
-        found = _Found(recorded, status, {})
+        # Its row was opened again, and no activation has followed yet.
+        reopened = row is not None and row.status == "running"
+        found = _Found(recorded, status, {}, reopened)
         if found.closed is not None:
             status = found.closed.status
         elif recorded.stall is not None:
@@ -103,7 +108,7 @@ async def _find(url: str | None, workflow_id: str, run_id: str | None, *, texts:
 
         wanted = [e.text for e in recorded.timeline() if e.text is not None] if texts else []
         items = await read_items(client, recorded.start.lineage, wanted)
-        return _Found(recorded, status, items)
+        return _Found(recorded, status, items, reopened)
 
 
 def _facts(found: _Found) -> dict[str, Any]:
@@ -207,7 +212,10 @@ def _remedy(found: _Found) -> str:
         if start.bound:
             return f"Fix the code and call it again with the id {id_!r}. {kept}."
 
-        return f"Fix the code and restart the worker of the queue {start.task_queue!r}. {kept}."
+        return (
+            f"Fix the code and restart the worker of the queue {start.task_queue!r}; or, if the "
+            f"cause lay elsewhere: durable resume {id_}. {kept}."
+        )
 
     if found.status == "interrupted":
         ended = "The process that ran it has ended"
@@ -215,6 +223,15 @@ def _remedy(found: _Found) -> str:
             return f"{ended}: make the same call again with the id {id_!r}. {kept}."
 
         return f"{ended}: start a worker of the queue {start.task_queue!r}. {kept}."
+
+    if found.status in {"failed", "canceled", "terminated"}:
+        if start.bound:
+            return (
+                f'The same call with the id {id_!r} and on_failed="resume" continues it before '
+                f"what ended it, also after: durable resume {id_}. {kept}."
+            )
+
+        return f"A worker continues it before what ended it, after: durable resume {id_}. {kept}."
 
     if found.status == "running" and not found.history.activations:
         return f"No worker has begun it yet: start one of the queue {start.task_queue!r}."

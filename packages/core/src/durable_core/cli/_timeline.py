@@ -72,7 +72,11 @@ class Timeline:
         """Print it below an empty line and a line of heads, if there is anything."""
         short = screen.terminal and screen.width < _WIDE
         start = self.history.start.time
-        entries = [e for e in self.history.timeline() if e.kind not in {"started", "closed"}]
+        entries = [e for e in self.history.timeline() if e.kind != "started"]
+        if entries and entries[-1].kind == "closed":
+            # Shown at the end, with its result; one that was not the end is part of the story.
+            entries.pop()
+
         last = max((entry.time - start for entry in entries), default=0.0)
         rows = [
             self._row(entry, _format.offset(entry.time - start, total=last), short=short)
@@ -122,12 +126,8 @@ class Timeline:
                 label = _format.one_line(label) if label else _format.arguments(entry.args)
             case "timer":
                 name, label = f"timer of {entry.detail}", ""
-            case "taken":
-                name, label = "continued", _format.one_line(entry.detail)
-                return _Row(time=time, name=name, label=label, word="continued", entry=entry)
             case _:
-                name, label = "stalled", _format.one_line(entry.detail)
-                return _Row(time=time, name=name, label=label, word="stalled", entry=entry)
+                return self._turn(entry, time)
 
         word = self._word(entry)
         return _Row(
@@ -136,6 +136,37 @@ class Timeline:
             label=label,
             took=self._took(entry, word),
             status=self._status(entry, word),
+            word=word,
+            entry=entry,
+        )
+
+    def _turn(self, entry: TimelineEntry, time: str) -> _Row:
+        """Return the line of what is neither an activity nor a timer."""
+        name, label, word, status = str(entry.kind), entry.detail, entry.status, ""
+        match entry.kind:
+            case "signal":
+                name, status = f"signal {entry.name}", entry.status
+                label = _format.arguments(entry.args)
+            case "cancel":
+                name, status = "cancellation", entry.status
+            case "taken":
+                name = "continued"
+            case "rewound":
+                name = "taken up again"
+            case "closed":
+                name = "ended"
+                label = "" if entry.failure is None else summary(entry.failure)
+                status = entry.status
+            case "note":
+                name, label = entry.name, _format.compact(entry.result)
+            case _:
+                pass
+
+        return _Row(
+            time=time,
+            name=_format.one_line(name),
+            label=_format.one_line(label),
+            status=status,
             word=word,
             entry=entry,
         )
@@ -194,7 +225,8 @@ class Timeline:
                 told.append(attempt.failure)
                 self._print_stack(screen, attempt.failure, indent=indent + 2)
 
-        if entry.failure is not None and entry.failure not in told:
+        told_above = entry.kind == "closed" and not self.full
+        if entry.failure is not None and entry.failure not in told and not told_above:
             for line in screen.paragraph(
                 summary(entry.failure), indent=indent, hanging=2, lines=lines
             ):

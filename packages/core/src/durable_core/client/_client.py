@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from durable_core import _defaults, _ids
@@ -17,7 +18,7 @@ from durable_core.stores.sqlite import SqliteStore
 from durable_core.worker._start import new_start, row_of
 from durable_core.workflow import _defn as workflow_defn
 
-from . import _url
+from . import _place, _url
 from ._changes import Changes
 from ._handle import WorkflowExecution, WorkflowExecutionStatus, WorkflowHandle, execution_of
 
@@ -81,7 +82,9 @@ class Client:
             EngineURLError: The URL is malformed or its scheme is unknown.
             StoreError: The store cannot be used; the subclass says why.
         """
-        store = await SqliteStore.open(_url.resolve(url))
+        path = _url.resolve(url)
+        _place.check(path, named=bool(url or os.environ.get(_defaults.URL_VARIABLE)))
+        store = await SqliteStore.open(path)
         return cls(store, namespace=namespace, identity=identity or _ids.process_identity())
 
     async def __aenter__(self) -> Self:

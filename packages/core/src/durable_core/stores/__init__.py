@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._protocol import (
     Append,
     Arrivals,
+    Health,
     InboxRow,
     Loaded,
     Outcome,
@@ -17,6 +18,7 @@ from ._protocol import (
 __all__ = [
     "Append",
     "Arrivals",
+    "Health",
     "InboxRow",
     "Loaded",
     "Outcome",

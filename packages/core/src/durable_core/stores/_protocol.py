@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Append",
     "Arrivals",
+    "Health",
     "InboxRow",
     "Loaded",
     "Outcome",
@@ -152,6 +153,19 @@ class Arrivals:
     inbox: Sequence[tuple[str, int, bytes]]
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a store is.
+
+    Attributes:
+        problems: What is damaged.
+        workers: Identities of the living workers.
+    """
+
+    problems: Sequence[str]
+    workers: Sequence[str]
+
+
 class Outcome(Enum):
     """How an append ended."""
 
@@ -283,6 +297,10 @@ class Store(Protocol):
         self, namespace: str, *, workflow_type: str | None, status: str | None, limit: int
     ) -> Sequence[RunRow]:
         """Return runs, newest first."""
+        ...
+
+    async def check(self) -> Health:
+        """Read everything, and return what is wrong with it, and who works on it."""
         ...
 
     def changed(self) -> bool:

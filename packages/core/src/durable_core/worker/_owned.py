@@ -122,6 +122,12 @@ class OwnedRun:
             self.receive_row(number, event)
 
         run, now, lost = self.run, self._clock.now(), rewind is None
+        if rewind is not None:
+            run.next_number = self.row.next_number
+            identity = self._worker.identity
+            first, kept = _takeover.rewound(run, loaded, rewind, client=identity, time=now)
+            self._events[:0] = [Arrived(e) for e in (first, self._taken(), *kept)]
+
         settled = {getattr(a.event, "seq", -1) for a in self._events}
         resumed = _takeover.resumed(run, loaded, settled, now, lost=lost)
         outcome = await self._store.append(
@@ -141,11 +147,7 @@ class OwnedRun:
 
         _faults.reach("run.claim.after")
         self._claimed = True
-        if rewind is not None:
-            identity = self._worker.identity
-            first, kept = _takeover.rewound(run, loaded, rewind, client=identity, time=now)
-            self._events[:0] = [Arrived(e) for e in (first, self._taken(), *kept)]
-        elif self.row.next_number or loaded.pending:
+        if rewind is None and (self.row.next_number or loaded.pending):
             self._events.insert(0, Arrived(self._taken()))
 
         for seq, state in resumed.items():

@@ -1,8 +1,9 @@
 """Taking up a run that has ended without a result.
 
 What led to the end is set aside, not removed: the run goes back to before the failure that ended
-it was delivered, or, if no activity failed, to before its last activation, and receives again what
-it had received since. What is recorded is not done again; the activity that failed is tried anew.
+it was delivered (or the request to cancel it, or the start of the timer that ran out), else to
+before its last activation, and receives again what it had received since. What is recorded is not
+done again; the activity that failed is tried anew.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from durable_core.history import (
     ActivityCancelled,
     ActivityCompleted,
     ActivityFailed,
+    CancelRequested,
     CompleteRun,
     Event,
     FailRun,
+    ScheduleActivity,
     SignalReceived,
+    StartTimer,
     TerminateRun,
     TimerFired,
 )
@@ -62,16 +66,45 @@ def rewind_of(activations: Sequence[Activation]) -> Rewind | None:
         return None
 
     culprits = set(last.culprits) if isinstance(last, FailRun) else set[int]()
+    cancelled = isinstance(last, FailRun) and last.cancelled
     to = min(
-        (a.number for a in activations for e in a.events if _blamed(e, culprits)),
+        (
+            a.number
+            for a in activations
+            for e in a.events
+            if _blamed(e, culprits) or (cancelled and isinstance(e, CancelRequested))
+        ),
         default=activations[-1].number,
     )
+    if not culprits and not cancelled and isinstance(last, FailRun):
+        to = min(to, _timed_since(activations))
+
     aside = [a for a in activations if a.number >= to]
     return Rewind(
         kept=[a for a in activations if a.number < to],
         to=to,
         events=[e for a in aside for e in a.events if _counts(e) and not _blamed(e, culprits)],
     )
+
+
+def _timed_since(activations: Sequence[Activation]) -> int:
+    """Return where the timer was started that ended a run, if nothing was achieved since.
+
+    So that what ran out of time gets its time again.
+    """
+    last = activations[-1]
+    fired = {e.seq for e in last.events if isinstance(e, TimerFired)}
+    for started in activations:
+        if any(isinstance(c, StartTimer) and c.seq in fired for c in started.commands):
+            break
+    else:
+        return last.number
+
+    later = [a for a in activations if a.number >= started.number]
+    asked = {c.seq for a in later for c in a.commands if isinstance(c, ScheduleActivity)}
+    kinds = (ActivityCompleted, ActivityFailed)
+    achieved = any(isinstance(e, kinds) and e.seq in asked for a in later for e in a.events)
+    return last.number if achieved else started.number
 
 
 def _blamed(event: Event, culprits: set[int]) -> bool:

@@ -163,6 +163,12 @@ class Worker:
     # What clients of this process ask
 
     @property
+    def ending(self) -> bool:
+        """Whether its event loop is being ended, which cancels every task."""
+        poller = self._poller
+        return poller is None or poller.done() or poller.cancelling() > 0
+
+    @property
     def registered(self) -> Registered:
         """What the worker knows."""
         return self._registered

@@ -15,6 +15,7 @@ from durable_core.stores import _sql
 from durable_core.stores._protocol import (
     Append,
     Arrivals,
+    Health,
     InboxRow,
     Loaded,
     Outcome,
@@ -243,6 +244,14 @@ class SqliteStore:
     ) -> Sequence[RunRow]:
         """Return runs, newest first."""
         return await self._runs("runs_newest", (namespace, workflow_type, status, limit))
+
+    async def check(self) -> Health:
+        """Read every page, and return what is wrong, and who works on the store."""
+        await self.bury_dead()
+        rows: list[Any] = await self._read(lambda c: c.execute(_SQL["living_workers"]).fetchall())
+        found = await self._read(lambda c: c.execute("PRAGMA quick_check(20)").fetchall())
+        problems = [str(problem) for (problem,) in found if problem != "ok"]
+        return Health(problems=problems, workers=[str(identity) for _, identity, _ in rows])
 
     def changed(self) -> bool:
         """Return whether anybody committed since the last call."""

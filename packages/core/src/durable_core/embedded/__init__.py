@@ -1,0 +1,13 @@
+"""Durable runs from plain code: no server, no `Worker` to write.
+
+The first call makes a client and a worker for the event loop that it runs on. They live with the
+loop, and end with it: runs that are under way then are released, not lost, and continue when their
+id is called again, in this process or another.
+"""
+
+from __future__ import annotations
+
+from ._loops import close
+from ._run import Finished, OnCancel, OnFailed, execute_workflow, run, under_way
+
+__all__ = ["Finished", "OnCancel", "OnFailed", "close", "execute_workflow", "run", "under_way"]

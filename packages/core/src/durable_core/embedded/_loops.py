@@ -1,0 +1,147 @@
+"""The client and the worker of an event loop: made at the first call, closed with the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import weakref
+from collections import Counter
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from durable_core.client import Client, _url
+from durable_core.worker import Worker
+
+__all__ = ["TASK_QUEUE", "Embedded", "close", "of_running_loop", "opened_here"]
+
+TASK_QUEUE = "embedded"
+
+
+@dataclass(slots=True)
+class Embedded:
+    """The client and worker of one loop and one store.
+
+    Attributes:
+        waiting: How many callers wait for each run, by its id.
+    """
+
+    client: Client
+    worker: Worker
+    keeper: AsyncGenerator[None, None]
+    locks: weakref.WeakValueDictionary[str, asyncio.Lock] = field(
+        default_factory=weakref.WeakValueDictionary[str, asyncio.Lock]
+    )
+    waiting: Counter[str] = field(default_factory=Counter[str])
+
+    def lock(self, workflow_id: str) -> asyncio.Lock:
+        """Return the lock under which a run is looked up and started or taken."""
+        found = self.locks.get(workflow_id)
+        if found is None:
+            found = self.locks[workflow_id] = asyncio.Lock()
+
+        return found
+
+
+# By loop and path. Not weak: what a loop left open when it was closed is closed by the next one.
+_loops: dict[asyncio.AbstractEventLoop, dict[str, asyncio.Task[Embedded]]] = {}
+
+
+async def close() -> None:
+    """Close what this module opened on the running loop, before the loop ends by itself.
+
+    Runs that are under way are released; calling their id again continues them.
+    """
+    stores = _loops.get(asyncio.get_running_loop(), {})
+    for opening in list(stores.values()):
+        await (await asyncio.shield(opening)).keeper.aclose()
+
+
+async def of_running_loop(url: str | None) -> Embedded:
+    """Return the client and worker of the running loop for a store; they are made if need be.
+
+    Raises:
+        EngineURLError: The URL is malformed or its scheme is unknown.
+        StoreError: The store cannot be used.
+    """
+    loop = asyncio.get_running_loop()
+    path = str(_url.resolve(url))
+    _close_what_closed_loops_left()
+    stores = _loops.setdefault(loop, {})
+    opening = stores.get(path)
+    if opening is None:
+        # A task of its own, since others wait for it too when its first caller gives up.
+        opening = stores[path] = loop.create_task(_open(path), name="durable-open")
+        opening.add_done_callback(lambda done: _forget_if_failed(loop, path, done))
+
+    return await asyncio.shield(opening)
+
+
+def opened_here() -> list[Embedded]:
+    """Return what is open on the running loop."""
+    stores = _loops.get(asyncio.get_running_loop(), {})
+    return [
+        opening.result()
+        for opening in stores.values()
+        if opening.done() and not opening.cancelled() and opening.exception() is None
+    ]
+
+
+def _forget_if_failed(
+    loop: asyncio.AbstractEventLoop, path: str, done: asyncio.Task[Embedded]
+) -> None:
+    if done.cancelled() or done.exception() is not None:
+        _forget(loop, path)
+
+
+def _forget(loop: asyncio.AbstractEventLoop, path: str) -> None:
+    stores = _loops.get(loop, {})
+    stores.pop(path, None)
+    if not stores:
+        _loops.pop(loop, None)
+
+
+def _close_what_closed_loops_left() -> None:
+    """Release the runs of loops that were closed without closing their generators."""
+    for loop in [loop for loop in _loops if loop.is_closed()]:
+        for opening in _loops.pop(loop).values():
+            if opening.done() and not opening.cancelled() and opening.exception() is None:
+                opening.result().client.store.close_now()
+
+
+async def _open(path: str) -> Embedded:
+    client = await Client.connect(f"sqlite:///{quote(path)}")
+    worker = Worker(client, task_queue=TASK_QUEUE, activities=None)
+    try:
+        await worker.start()
+    except BaseException:
+        await client.close()
+        raise
+
+    keeper = _keep(client, worker)
+    hooks = sys.get_asyncgen_hooks()
+    if getattr(asyncio.get_running_loop(), "_asyncgens_shutdown_called", False):
+        # A loop that goes on after it shut its generators down once (as `run_sync` of some SDKs
+        # does) warns about new ones and will not close them: then `close` has to be called.
+        sys.set_asyncgen_hooks(None, None)
+
+    try:
+        await anext(keeper)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+
+    return Embedded(client, worker, keeper)
+
+
+async def _keep(client: Client, worker: Worker) -> AsyncGenerator[None, None]:
+    """Close the worker and the client when the loop ends.
+
+    A loop that ends in order (`asyncio.run`, `asyncio.Runner`) closes its async generators as the
+    last thing that still runs on it, after every task was cancelled. That is the moment to close.
+    """
+    try:
+        yield
+    finally:
+        _forget(asyncio.get_running_loop(), client.store.location)
+        await worker.shutdown()
+        await client.close()
