@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from durable_core import _defaults, _ids
@@ -83,7 +82,7 @@ class Client:
             StoreError: The store cannot be used; the subclass says why.
         """
         path = _url.resolve(url)
-        _place.check(path, named=bool(url or os.environ.get(_defaults.URL_VARIABLE)))
+        _place.check(path, url)
         store = await SqliteStore.open(path)
         return cls(store, namespace=namespace, identity=identity or _ids.process_identity())
 

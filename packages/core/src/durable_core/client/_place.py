@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 
+from durable_core import _defaults
 from durable_core.exceptions import StoreError
 
 __all__ = ["check", "files_of", "warnings_of"]
@@ -23,12 +25,12 @@ _SERVERLESS = {
 }
 
 
-def check(path: Path, *, named: bool) -> None:
+def check(path: Path, url: str | None) -> None:
     """Warn once in the log if a file may not outlive the process.
 
     Args:
         path: Of the database.
-        named: Whether its user chose it.
+        url: That named it; None if its user named none here.
 
     Raises:
         StoreError: It lies on a network file system, where SQLite cannot lock it reliably.
@@ -43,6 +45,7 @@ def check(path: Path, *, named: bool) -> None:
         return
 
     _warned.add(path)
+    named = bool(url or os.environ.get(_defaults.URL_VARIABLE))
     for warning in warnings_of(path, named=named):
         _log.warning("%s", warning)
 
@@ -90,7 +93,7 @@ def _kind(path: Path) -> str:
     for line in mounts.splitlines():
         _, point, found, *_ = line.split(" ")
         # Spaces and the like are written as octal numbers there.
-        place = Path(point.encode().decode("unicode_escape"))
+        place = Path(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), point))
         if len(place.parts) >= best and path.is_relative_to(place):
             best, kind = len(place.parts), found
 

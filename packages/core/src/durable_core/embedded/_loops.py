@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from durable_core.client import Client, _url
+from durable_core.client import Client, _place, _url
 from durable_core.worker import Worker
 
 __all__ = ["TASK_QUEUE", "Embedded", "close", "of_running_loop", "opened_here"]
@@ -65,7 +65,9 @@ async def of_running_loop(url: str | None) -> Embedded:
         StoreError: The store cannot be used.
     """
     loop = asyncio.get_running_loop()
-    path = str(_url.resolve(url))
+    file = _url.resolve(url)
+    _place.check(file, url)
+    path = str(file)
     _close_what_closed_loops_left()
     stores = _loops.setdefault(loop, {})
     opening = stores.get(path)
