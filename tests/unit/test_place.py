@@ -30,7 +30,7 @@ def told(path, url=None):
 
 
 def test_an_ordinary_disk_is_no_news():
-    assert told("/home/me/durable.db") == []
+    assert told("/var/lib/app/durable.db") == []
 
 
 def test_a_file_in_memory_is_told_even_if_it_was_named():
