@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import threading
@@ -11,7 +12,8 @@ from pathlib import Path
 import apsw
 import pytest
 from durable_core import Client, _faults, activity, execute_workflow, workflow
-from durable_core.exceptions import StoreError, WorkflowAlreadyStartedError
+from durable_core.exceptions import NotSupported, StoreError, WorkflowAlreadyStartedError
+from durable_core.stores.sqlite import SqliteStore
 from support.ledger import Ledger
 from support.waiting import eventually, until
 
@@ -104,6 +106,7 @@ class Scene:
         self.broken = False
         self.threads = []
         self.seen = []
+        self.go = threading.Event()
 
 
 scene = Scene()
@@ -331,3 +334,53 @@ def test_a_full_disk_keeps_what_is_recorded_for_the_next_process(store_url, monk
 
     assert asyncio.run(notes(store_url)) == ["a", "b", "last"]
     assert effects() == ["a", "b", "b", "last"]
+
+
+@workflow.defn
+class WaitsForAThread:
+    @workflow.run
+    async def run(self) -> str:
+        loop = asyncio.get_running_loop()
+        found = loop.create_future()
+
+        def work() -> None:
+            scene.go.wait(10)
+            with contextlib.suppress(NotSupported):
+                loop.call_soon_threadsafe(found.set_result, "found")
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        scene.threads.append(thread)
+        return await found
+
+
+@pytest.mark.parametrize("when", ["in the activation", "before its commit", "later"])
+def test_code_that_waits_for_a_thread_is_told_instead_of_waiting_for_ever(
+    store_url, when, monkeypatch
+):
+    append = SqliteStore.append
+
+    def append_late(store, what):
+        scene.go.set()
+        scene.threads[0].join()
+        return append(store, what)
+
+    async def main() -> None:
+        run = asyncio.create_task(execute_workflow(WaitsForAThread.run, id="w", url=store_url))
+        async with await Client.connect(store_url) as client:
+            while await client.store.find("default", "w") is None:
+                await asyncio.sleep(0.002)
+
+        scene.go.set()
+        async with asyncio.timeout(10):
+            with pytest.raises(NotSupported, match=r"a thread .* called into a workflow"):
+                await run
+
+    match when:
+        case "in the activation":
+            scene.go.set()
+        case "before its commit":
+            monkeypatch.setattr(SqliteStore, "append", append_late)
+
+    asyncio.run(main())
+    scene.threads[0].join()

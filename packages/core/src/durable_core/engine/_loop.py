@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import gc
 import math
 import sys
@@ -38,10 +39,12 @@ class Timer(asyncio.TimerHandle):
     seq: int
 
 
-class _TimerOwner(Protocol):
+class _Owner(Protocol):
     def timer_started(self, handle: Timer) -> None: ...
 
     def timer_cancelled(self, handle: Timer) -> None: ...
+
+    def broken_from_outside(self) -> None: ...
 
 
 class WorkflowFuture(asyncio.Future[Any]):
@@ -90,7 +93,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         read_only: Whether code runs that may only look, such as a query.
     """
 
-    def __init__(self, owner: _TimerOwner, engine: object, hash_seed: int) -> None:
+    def __init__(self, owner: _Owner, engine: object, hash_seed: int) -> None:
         self.durable_engine = engine
         self._owner = owner
         self._time = 0.0
@@ -255,10 +258,17 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Handle:
         """Refuse callbacks from elsewhere; from the run's own code this is `call_soon`."""
         if asyncio._get_running_loop() is not self:
-            raise NotSupported(
-                "a thread or another event loop called into a workflow: its result would not be "
-                "recorded. Do the work in an activity and await that"
+            name = getattr(callback, "__qualname__", None) or repr(callback)
+            error = NotSupported(
+                f"a thread or another event loop called into a workflow ({name}): its result would "
+                "not be recorded. Do the work in an activity and await that"
             )
+            # Code that waits for this call would wait for ever.
+            if not self._closed and self.error is None:
+                self.error = error
+                self._owner.broken_from_outside()
+
+            raise error
 
         return self.call_soon(callback, *args, context=context)
 
@@ -403,6 +413,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self, _: Any, func: Callable[..., Any], *__: Any
     ) -> NoReturn:
         """Refuse threads: what they bring would not be recorded."""
+        if isinstance(func, functools.partial):
+            is_to_thread = isinstance(getattr(func.func, "__self__", None), contextvars.Context)
+            func = func.args[0] if is_to_thread else func.func
+
         name = getattr(func, "__qualname__", None) or repr(func)
         raise NotSupported(
             f"workflow code started a thread ({name}, by asyncio.to_thread or run_in_executor): "
@@ -411,7 +425,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         )
 
 
-def new_loop(owner: _TimerOwner, engine: object, hash_seed: int) -> WorkflowLoop:
+def new_loop(owner: _Owner, engine: object, hash_seed: int) -> WorkflowLoop:
     """Return a loop that refuses, by name, what asyncio loops do beyond what is written here."""
     loop: WorkflowLoop = _CompleteLoop(owner, engine, hash_seed)
     return loop

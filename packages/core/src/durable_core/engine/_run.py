@@ -72,6 +72,8 @@ class Run:
         closed: The command that ended the run, once there is one.
         handlers: What handles its signals and queries.
         resources: Live objects that were attached to the run in this process, by role.
+        wake: Set by the owner; called, in any thread, when the run can only fail from now on, and
+            nothing that it waits for may ever come.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Run:
         self.closed: CompleteRun | FailRun | TerminateRun | None = None
         self.handlers = Handlers(definition, start, self._begin_handler)
         self.resources: Mapping[str, Any] = resources or {}
+        self.wake: Callable[[], object] | None = None
         self._definition = definition
         self._host = host
         self._failing = (
@@ -111,13 +114,15 @@ class Run:
 
     def again(self) -> Run:
         """Return a run with the same start, code and resources that has not begun."""
-        return Run(
+        run = Run(
             self.start,
             self._definition,
             self._host,
             context=self._outer,
             resources=self.resources,
         )
+        run.wake = self.wake
+        return run
 
     @property
     def pending(self) -> dict[int, Pending]:
@@ -386,6 +391,16 @@ class Run:
         """Ask for a unit; see `durable_core.adapter.Engine.schedule`."""
         self._check_usable()
         return self._commands.schedule(unit)
+
+    def broken_from_outside(self) -> None:
+        """Let the owner run an activation, which fails with what broke the loop."""
+        if self.wake is not None:
+            self.wake()
+
+    @property
+    def broken(self) -> bool:
+        """Whether the next activation is bound to fail."""
+        return self._loop.error is not None
 
     def annotate(self, name: str, value: Any) -> None:
         """Record a fact for readers; see `durable_core.adapter.Engine.annotate`."""

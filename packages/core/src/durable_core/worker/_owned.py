@@ -10,6 +10,7 @@ Invariant: nothing leaves the process before the commit that records why it does
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,7 @@ class OwnedRun:
         self._queued = False
         self._ended = False
         self._settled: list[asyncio.Future[None]] = []
+        run.wake = self._wake_from_any_thread
 
     # Becoming the owner
 
@@ -209,6 +211,10 @@ class OwnedRun:
         if not self._queued and not self._appending and not self._ended:
             self._queued = True
             self._loop.call_soon(self._activate)
+
+    def _wake_from_any_thread(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and the run with it
+            self._loop.call_soon_threadsafe(self._wake)
 
     # Activations
 
@@ -343,7 +349,7 @@ class OwnedRun:
                 case _:
                     pass
 
-        if self._events:
+        if self._events or self.run.broken:
             self._wake()
 
     async def _remember(self, pending: Pending, state: PendingActivity) -> None:
