@@ -21,10 +21,11 @@ from agents.tool import (
 from agents.tool_context import ToolContext
 from durable_core import activity
 from durable_core import exceptions as ex
-from durable_core.adapter import CallOptions, Unit, UnitOptions, current_engine
+from durable_core.adapter import CallOptions, Engine, Unit, UnitOptions, current_engine
 from durable_core.common import RetryPolicy
 
 from . import _outputs
+from ._context import others_ran, watched
 from ._scope import current_scope, entered
 
 __all__ = ["TOOL_CALL", "durable_invoke"]
@@ -43,12 +44,13 @@ _OPTIONS = UnitOptions(
 
 async def call_tool(name: str, call_id: str, arguments: str) -> dict[str, Any]:
     """Run the body of a tool; the body of the unit."""
-    _ = name, call_id
+    _ = call_id
     invoke: Invoke = activity.resource("invoke")
     tool: FunctionTool = activity.resource("tool")
     context: ToolContext[Any] = activity.resource("context")
     try:
-        result = await invoke(function_tool=tool, context=context, arguments=arguments)
+        with watched(context.context, f"tool {name!r}"):
+            result = await invoke(function_tool=tool, context=context, arguments=arguments)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
@@ -78,6 +80,15 @@ def durable_invoke(original: Invoke, result_type: Callable[..., Any]) -> Invoke:
         if engine is None:
             return await original(function_tool=function_tool, context=context, arguments=arguments)
 
+        try:
+            return await recorded(engine, function_tool, context, arguments)
+        finally:
+            # Next come the hooks of this call, while other tools of the turn may still run.
+            others_ran(context.context)
+
+    async def recorded(
+        engine: Engine, function_tool: FunctionTool, context: ToolContext[Any], arguments: str
+    ) -> Any:
         scope = current_scope()
         call_id = context.tool_call_id
         if getattr(function_tool, "_is_agent_tool", False):
