@@ -10,7 +10,7 @@ import pytest
 from durable_core import _faults
 from durable_openai_agents.testing import Fault, FaultRule
 from support import agents_app
-from support.agents_house import House, shown
+from support.agents_house import check, shown
 from support.agents_projection import same
 from support.waiting import until
 
@@ -23,22 +23,6 @@ STEP = "activity.body.after"
 SAMPLE = 6
 NOWHERE = "http://127.0.0.1:9/v1"
 MOST = 40
-
-
-def check(house: House, fault: str, undisturbed: tuple[object, Counter[str]]) -> bool:
-    """Kill a run and continue it; return whether the fault point was reached at all."""
-    expected, once = undisturbed
-    first = house.run(fault=fault)
-    if not first.killed:
-        same(shown(first), expected, f"the live result ({fault} is not reached)")
-        return False
-
-    recorded = house.recorded()
-    lost = house.asked() + house.effects() - recorded
-    same(shown(house.run()), expected, f"the result after {fault}")
-    # What is recorded did not run again, what was in flight ran once more, and that is all.
-    same(house.asked() + house.effects(), once + lost, f"how often what ran, {fault}")
-    return True
 
 
 @pytest.mark.timeout(3600)

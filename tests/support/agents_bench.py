@@ -280,10 +280,16 @@ class Bench:
 
     def history(self, id: str = "run") -> Any:
         """Return what is recorded of a run."""
+        return self._of(id, lambda handle: handle.fetch_history())
 
+    def status(self, id: str = "run") -> str:
+        """Return what became of a run."""
+        return str(self._of(id, lambda handle: handle.describe()).status.name)
+
+    def _of(self, id: str, what: Callable[[Any], Any]) -> Any:
         async def fetch() -> Any:
             async with await Client.connect(self.store_url) as client:
-                return await client.get_workflow_handle(id).fetch_history()
+                return await what(client.get_workflow_handle(id))
 
         return asyncio.run(fetch())
 

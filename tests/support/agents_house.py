@@ -1,4 +1,4 @@
-"""The agent program of `agents_app` in processes of its own, and what was done in the world."""
+"""An agent program in processes of its own, such as `agents_app`, and what it did in the world."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from durable_openai_agents.testing import ModelServer
 from durable_openai_agents.testing._answer import derived_id
 
 from support import agents_app, agents_policy
+from support.agents_projection import same
 from support.processes import Ended, Process, Processes
 
 APP = Path(agents_app.__file__)
@@ -29,6 +30,7 @@ class House:
     folder: Path
     server: ModelServer
     processes: Processes
+    program: Path = APP
 
     @property
     def url(self) -> str:
@@ -36,13 +38,15 @@ class House:
 
     def start(self, how: str = "durable", *, fault: str = "", **more: object) -> Process:
         environment = {**self.server.environment(), "LEDGER": self.folder / "ledger", **more}
-        return self.processes.start(APP, how, fault=fault, DURABLE_URL=self.url, **environment)
+        return self.processes.start(
+            self.program, how, fault=fault, DURABLE_URL=self.url, **environment
+        )
 
     def run(self, how: str = "durable", *, fault: str = "", **more: object) -> Ended:
         return self.start(how, fault=fault, **more).wait()
 
     def effects(self) -> Counter[str]:
-        """Return how often each tool's body had its effect."""
+        """Return how often each body had its effect, of tools by their names."""
         ledger = self.folder / "ledger"
         lines = ledger.read_text().splitlines() if ledger.exists() else []
         return Counter(line.split()[0] for line in lines)
@@ -70,19 +74,29 @@ class House:
     def recorded(self) -> Counter[str]:
         """Return the calls with an outcome in the record, as `asked` and `effects` name them."""
         done = [e for e in self.activities() if e.status == "completed"]
-        return Counter(e.args[0] if e.args else e.result["response_id"] for e in done)
+        return Counter(_named(e) for e in done)
+
+
+def _named(entry: TimelineEntry) -> str:
+    match entry.name.rpartition(".")[2]:
+        case "model":
+            return str(entry.result["response_id"])
+        case "tool":
+            return str(entry.args[0])
+        case kind:
+            return kind
 
 
 @contextmanager
-def street(folder: Path) -> Iterator[Callable[[str], House]]:
+def street(folder: Path) -> Iterator[Callable[..., House]]:
     """Yield what makes surroundings; everything that they started ends with it."""
     with ExitStack() as stack:
 
-        def make(name: str) -> House:
+        def make(name: str, program: Path = APP) -> House:
             own = folder / name
             own.mkdir()
             server = stack.enter_context(ModelServer(agents_policy.instructed))
-            return House(own, server, stack.enter_context(Processes(own)))
+            return House(own, server, stack.enter_context(Processes(own)), program)
 
         yield make
 
@@ -90,3 +104,25 @@ def street(folder: Path) -> Iterator[Callable[[str], House]]:
 def shown(ended: Ended) -> object:
     """Return what the program printed of its result."""
     return json.loads(ended.checked().output.splitlines()[-1])
+
+
+def check(house: House, fault: str, undisturbed: tuple[object, Counter[str]]) -> bool:
+    """Kill a run and continue it; return whether the fault point was reached at all.
+
+    Args:
+        house: Its surroundings.
+        fault: Where it is killed.
+        undisturbed: What the plain runner gives, and how often it calls what.
+    """
+    expected, once = undisturbed
+    first = house.run(fault=fault)
+    if not first.killed:
+        same(shown(first), expected, f"the live result ({fault} is not reached)")
+        return False
+
+    recorded = house.recorded()
+    lost = house.asked() + house.effects() - recorded
+    same(shown(house.run()), expected, f"the result after {fault}")
+    # What is recorded did not run again, what was in flight ran once more, and that is all.
+    same(house.asked() + house.effects(), once + lost, f"how often what ran, {fault}")
+    return True
