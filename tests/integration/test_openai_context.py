@@ -17,7 +17,7 @@ import pytest
 from agents import RunContextWrapper, RunHooks, Runner, function_tool
 from durable_openai_agents import DurableRunner, _context
 from pydantic import BaseModel, ConfigDict, PrivateAttr, computed_field
-from support.agents_bench import ECHO, agent, call, calls
+from support.agents_bench import ECHO, agent, call, calls, mind, say
 
 pytest_plugins = ["support.agents_fixtures"]
 
@@ -421,6 +421,23 @@ def test_what_hooks_change_is_repeated_and_not_told(bench, told):
 
     assert [c.count for c in contexts] == [3, 3, 3]
     assert told() == []
+
+
+def test_what_recorded_instructions_change_is_told(bench, told):
+    async def instructions(context: Any, agent: Any) -> str:
+        context.context.count += 1
+        return mind("Worker", say("ok"))
+
+    worker = agent("Worker", say("ok"))
+    worker.instructions = instructions
+    contexts = [Data(), Data()]
+    for context in contexts:
+        bench.run_once(worker, context=context, workflow_id="run")
+
+    assert [c.count for c in contexts] == [1, 0]
+    [message] = told()
+    assert "'count' changed while the instructions of agent 'Worker' ran" in message
+    assert "mark the function inline" in message
 
 
 def test_the_sdks_own_runner_is_not_watched(bench, told):

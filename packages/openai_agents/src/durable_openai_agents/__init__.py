@@ -16,7 +16,8 @@ from durable_core.adapter import CallOptions as CallOptions
 from durable_core.adapter import RunOptions as RunOptions
 
 from . import testing
+from ._callables import inline
 from ._result import DurableRunResult as DurableRunResult
 from ._runner import DurableRunner
 
-__all__ = ["CallOptions", "DurableRunResult", "DurableRunner", "RunOptions", "testing"]
+__all__ = ["CallOptions", "DurableRunResult", "DurableRunner", "RunOptions", "inline", "testing"]

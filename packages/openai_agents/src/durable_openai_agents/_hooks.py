@@ -1,16 +1,18 @@
-"""The four places at which the SDK is told about us.
+"""The places at which the SDK is told about us.
 
-The SDK's loop, agents and objects stay untouched; four of its functions are replaced by what does
+The SDK's loop, agents and objects stay untouched; a few of its functions are replaced by what does
 the same, and inside a durable run also on replay:
 
 - ``run_loop.get_model`` resolves the model of a turn: the resolved object is wrapped;
 - ``tool_execution._invoke_function_tool_with_metadata`` runs the body of a function tool;
 - ``model_retry.random`` is where the jitter of the SDK's own retries comes from, and a delay is
   part of the record;
-- ``Agent.get_all_tools`` is where tools whose bodies are not recorded yet are refused.
+- ``Agent.get_all_tools`` is where tools whose bodies are not recorded yet are refused;
+- ``Agent.get_system_prompt``, ``PromptUtil.to_model_input`` and the field ``is_enabled`` of tools
+  and handoffs are where functions of the user are called that may be asynchronous.
 
-All but the last are private names of the SDK, so their presence and shape are checked when this
-package is imported, and a test runs on the lowest and the newest supported version.
+Some are private names of the SDK, so the presence and shape of all are checked when this package is
+imported, and a test runs on the lowest and the newest supported version.
 """
 
 from __future__ import annotations
@@ -26,16 +28,21 @@ from agents import (
     ApplyPatchTool,
     ComputerTool,
     CustomTool,
+    FunctionTool,
+    Handoff,
     Model,
     RunConfig,
     RunContextWrapper,
     Tool,
+    handoff,
 )
+from agents.prompts import PromptUtil
 from agents.run_internal import model_retry, run_loop, tool_execution
 from durable_core.adapter import current_engine
 from durable_core.exceptions import NotSupported
 
 from . import _errors
+from ._callables import Condition, durable_instructions, durable_prompt, users_condition
 from ._model import DurableModel
 from ._scope import current_scope, refusal
 from ._tool import durable_invoke
@@ -57,13 +64,19 @@ def install() -> None:
         return
 
     _check(run_loop, "get_model", ["agent", "run_config"])
-    _check(
-        tool_execution,
-        "_invoke_function_tool_with_metadata",
-        ["function_tool", "context", "arguments"],
-    )
+    _check(tool_execution, _INVOKE, ["function_tool", "context", "arguments"])
     if getattr(model_retry, "random", None) is not random:
         raise _changed(model_retry, "random")
+
+    _check(Agent, "get_system_prompt", ["self", "run_context"])
+    _check(PromptUtil, "to_model_input", ["prompt", "context", "agent"])
+    for owner in (FunctionTool, Handoff):
+        if vars(owner).get("is_enabled") is not True:
+            raise _changed(owner, "is_enabled")
+
+    probe: Any = object.__init__
+    if users_condition(handoff(Agent(name="probe"), is_enabled=probe).is_enabled) is not probe:
+        raise _changed(Handoff, "is_enabled")
 
     resolve = run_loop.get_model
 
@@ -94,6 +107,10 @@ def install() -> None:
         return await list_tools(self, run_context)
 
     Agent.get_all_tools = get_all_tools  # type: ignore[method-assign, assignment]
+    Agent.get_system_prompt = durable_instructions(Agent.get_system_prompt)  # type: ignore[method-assign]
+    PromptUtil.to_model_input = staticmethod(durable_prompt(PromptUtil.to_model_input))  # type: ignore[method-assign]
+    for owner in (FunctionTool, Handoff):
+        setattr(owner, "is_enabled", Condition())  # noqa: B010  # a field, which is no descriptor
     setattr(get_model, _MARK, True)
     run_loop.get_model = get_model
     result_type = agents.tool._FunctionToolInvocationResult  # noqa: SLF001

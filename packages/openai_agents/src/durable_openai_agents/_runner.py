@@ -25,6 +25,7 @@ from durable_core.exceptions import ApplicationError, NotSupported, WorkflowAlre
 
 from . import _hooks
 from ._result import DurableRunResult, durable_result
+from ._scope import Scope
 from ._workflow import AgentRun, Call, run_inside
 
 __all__ = ["DurableRunner"]
@@ -113,7 +114,8 @@ class DurableRunner:
                     "workflow's own run; leave the id out"
                 )
 
-            result = await run_inside(starting_agent, items, arguments, options)
+            scope = Scope(options=options)
+            result = await run_inside(starting_agent, items, arguments, scope)
             return durable_result(result, engine.workflow_id)
 
         call = Call(agent=starting_agent, input=items, arguments=arguments, options=options)

@@ -24,6 +24,8 @@ class Scope:
         models: Wrapped models by identity, so that the SDK sees one object for one model.
         refused: What durable runs cannot do and the run asked for. Kept, because inside an agent
             tool the SDK tells the model of an exception instead of its caller.
+        failed: What recorded calls of the user's functions raised. The failure is part of the
+            record, so a run that ends with it has failed, and is not kept for a fix.
     """
 
     path: str = ""
@@ -32,6 +34,7 @@ class Scope:
         default_factory=dict[tuple[int, str], tuple[Any, Any]]
     )
     refused: list[NotSupported] = field(default_factory=list[NotSupported])
+    failed: list[Exception] = field(default_factory=list[Exception])
 
     def below(self, call_id: str) -> Scope:
         """Return the scope of a run that a tool call starts."""

@@ -11,7 +11,7 @@ from agents.exceptions import AgentsException
 from agents.run import AgentRunner
 from durable_core import workflow
 from durable_core.adapter import RunOptions, current_engine
-from durable_core.exceptions import NotSupported
+from durable_core.exceptions import ApplicationError, NotSupported
 
 from ._scope import Scope, entered
 
@@ -52,10 +52,14 @@ class AgentRun:
         engine = current_engine()
         assert engine is not None
         call: Call = engine.resource("call")
+        scope = Scope(options=call.options)
         try:
-            result = await run_inside(call.agent, call.input, call.arguments, call.options)
+            result = await run_inside(call.agent, call.input, call.arguments, scope)
         except Exception as error:
             call.error = error
+            if any(error is failure for failure in scope.failed):
+                raise ApplicationError(str(error), type=type(error).__qualname__) from error
+
             raise
 
         call.result = result
@@ -66,7 +70,7 @@ class AgentRun:
 
 
 async def run_inside(
-    agent: Agent[Any], input: Any, arguments: dict[str, Any], options: RunOptions
+    agent: Agent[Any], input: Any, arguments: dict[str, Any], scope: Scope
 ) -> RunResult:
     """Run an agent by the SDK's own runner, inside a workflow.
 
@@ -74,7 +78,6 @@ async def run_inside(
         NotSupported: The run asks for an approval.
         Exception: Whatever the SDK's runner raises.
     """
-    scope = Scope(options=options)
     with entered(scope):
         try:
             result = await AgentRunner().run(agent, input, **arguments)
