@@ -8,6 +8,8 @@ the same, and inside a durable run also on replay:
 - ``model_retry.random`` is where the jitter of the SDK's own retries comes from, and a delay is
   part of the record;
 - ``Agent.get_all_tools`` is where tools whose bodies are not recorded yet are refused;
+- ``tool.maybe_invoke_function_tool_failure_error_function`` tells the model why a tool failed,
+  which must not be that its agent does what a durable run refuses;
 - ``Agent.get_system_prompt``, ``PromptUtil.to_model_input`` and the field ``is_enabled`` of tools
   and handoffs are where functions of the user are called that may be asynchronous.
 
@@ -44,12 +46,14 @@ from durable_core.exceptions import NotSupported
 from . import _errors
 from ._callables import Condition, durable_instructions, durable_prompt, users_condition
 from ._model import DurableModel
+from ._refusals import durable_failure
 from ._scope import current_scope, refusal
 from ._tool import durable_invoke
 
 __all__ = ["install"]
 
 _INVOKE = "_invoke_function_tool_with_metadata"
+_TELL = "maybe_invoke_function_tool_failure_error_function"
 _MARK = "__durable__"
 _UNRECORDED = (ApplyPatchTool, ComputerTool, CustomTool)
 
@@ -65,6 +69,7 @@ def install() -> None:
 
     _check(run_loop, "get_model", ["agent", "run_config"])
     _check(tool_execution, _INVOKE, ["function_tool", "context", "arguments"])
+    _check(agents.tool, _TELL, ["function_tool", "context", "error"])
     if getattr(model_retry, "random", None) is not random:
         raise _changed(model_retry, "random")
 
@@ -116,6 +121,7 @@ def install() -> None:
     result_type = agents.tool._FunctionToolInvocationResult  # noqa: SLF001
     original = getattr(tool_execution, _INVOKE)
     setattr(tool_execution, _INVOKE, durable_invoke(original, result_type))
+    setattr(agents.tool, _TELL, durable_failure(getattr(agents.tool, _TELL)))
     setattr(model_retry, "random", _Random())  # noqa: B010  # not a name that it exports
     _errors.register()
 

@@ -13,6 +13,7 @@ from durable_core import workflow
 from durable_core.adapter import RunOptions, current_engine
 from durable_core.exceptions import ApplicationError, NotSupported
 
+from ._refusals import io_refusal
 from ._scope import Scope, entered
 
 __all__ = ["AgentRun", "Call", "run_inside"]
@@ -81,9 +82,13 @@ async def run_inside(
     with entered(scope):
         try:
             result = await AgentRunner().run(agent, input, **arguments)
-        except Exception:
+        except Exception as error:
             if scope.refused:
-                raise scope.refused[0] from None
+                raise scope.refused[0] from scope.refused[0].__cause__
+
+            refused = io_refusal(error)
+            if refused is not None:
+                raise refused from refused.__cause__
 
             raise
 
