@@ -21,6 +21,8 @@ from agents import (
     function_tool,
 )
 from agents.mcp import MCPServerStdio
+from durable_core import Client
+from durable_core import exceptions as ex
 from durable_core.common import RetryPolicy
 from durable_core.exceptions import NotSupported
 from durable_openai_agents import CallOptions, DurableRunner, RunOptions
@@ -312,3 +314,26 @@ def test_the_cause_of_a_failed_tool_is_the_users_exception(bench):
     worker = agent("Worker", call("flaky", text="a"), tools=[tool])
     for error in bench.compare_failures(worker):
         assert type(error.__cause__) is Flaky
+
+
+def test_a_run_that_somebody_else_cancels_does_not_cancel_its_callers_task(bench):
+    async def main() -> None:
+        started = asyncio.Event()
+
+        @function_tool
+        async def slow() -> str:
+            started.set()
+            await asyncio.sleep(60)
+            return "done"
+
+        worker = agent("Worker", call("slow"), ECHO, tools=[slow])
+        async with bench.config() as config, await Client.connect(bench.store_url) as client:
+            task = asyncio.create_task(
+                DurableRunner.run(worker, "hi", run_config=config, workflow_id="run")
+            )
+            await started.wait()
+            await client.get_workflow_handle("run").cancel(reason="no longer needed")
+            with pytest.raises(ex.CancelledError, match="no longer needed.*durable show run"):
+                await task
+
+    asyncio.run(main())

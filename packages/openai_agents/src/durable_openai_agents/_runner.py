@@ -142,7 +142,9 @@ class DurableRunner:
         if done.result is not None:
             return durable_result(done.result, finished.workflow_id)
 
-        failure = done.error or finished.failure
+        # What its code made of a request to end is of no use to a caller that did not ask for it:
+        # an `asyncio.CancelledError` would end the caller's own task.
+        failure = finished.failure if finished.cancelled else done.error or finished.failure
         if failure is None:
             failure = ApplicationError(f"run {finished.workflow_id!r} has no result")
 

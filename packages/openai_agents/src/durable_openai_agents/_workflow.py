@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,7 +57,7 @@ class AgentRun:
         scope = Scope(options=call.options)
         try:
             result = await run_inside(call.agent, call.input, call.arguments, scope)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             call.error = error
             if any(error is failure for failure in scope.failed):
                 raise ApplicationError(str(error), type=type(error).__qualname__) from error

@@ -49,6 +49,7 @@ class Finished:
             own, or those of an earlier caller of this process whose run this call joined.
         result: JSON of the result; None if it failed.
         failure: What it failed with; None if it did not.
+        cancelled: Whether it ended because somebody had asked for its end.
     """
 
     workflow_id: str
@@ -56,6 +57,7 @@ class Finished:
     resources: Mapping[str, Any]
     result: bytes | None
     failure: BaseException | None
+    cancelled: bool = False
 
 
 @dataclass(slots=True)
@@ -390,6 +392,14 @@ def _finished(embedded: Embedded, row: RunRow, done: Run) -> Finished:
 
     if isinstance(closed, history.FailRun | history.TerminateRun):
         failure = embedded.worker.registered.failures.rebuild(closed.failure)
-        return Finished(row.workflow_id, row.run_id, resources, None, failure)
+        reason = done.handlers.cancellation_reason
+        asked = isinstance(closed, history.FailRun) and closed.cancelled and reason is not None
+        if asked:
+            failure = ex.CancelledError(
+                f"run {row.workflow_id!r} was cancelled{reason and ': '}{reason}. See: durable "
+                f"show {row.workflow_id}"
+            )
+
+        return Finished(row.workflow_id, row.run_id, resources, None, failure, asked)
 
     raise ex.StoreCorruptError(f"run {row.workflow_id!r} is {row.status} and its record has no end")
