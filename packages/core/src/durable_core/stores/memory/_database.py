@@ -1,0 +1,363 @@
+"""What a store in memory holds, and the rules by which it changes; the same as the SQLite store's.
+
+Every method is one transaction: it changes everything or, when it refuses, nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from durable_core.exceptions import StoreCorruptError
+from durable_core.history import activation_from, event_from, references, start_from
+from durable_core.stores._protocol import (
+    Append,
+    Arrivals,
+    Health,
+    InboxRow,
+    Loaded,
+    Outcome,
+    PendingRow,
+    Reuse,
+    RunRow,
+)
+
+__all__ = ["Database"]
+
+
+@dataclass(slots=True)
+class _Worker:
+    identity: str
+    alive: bool = True
+    released: bool = False
+
+
+@dataclass(slots=True)
+class _Run:
+    row: RunRow
+    start: bytes
+    activations: list[bytes] = field(default_factory=list[bytes])
+    fences: list[int] = field(default_factory=list[int])
+    pending: dict[int, PendingRow] = field(default_factory=dict[int, PendingRow])
+    inbox: dict[int, InboxRow] = field(default_factory=dict[int, InboxRow])
+
+
+class Database:
+    """Tables as mappings. Not safe for threads by itself.
+
+    Attributes:
+        version: Grows with every change.
+    """
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._runs: dict[str, _Run] = {}
+        self._items: dict[tuple[str, str], bytes] = {}
+        self._workers: dict[int, _Worker] = {}
+        self._inbox_numbers = itertools.count(1)
+
+    # Writing
+
+    def create(
+        self, row: RunRow, start: bytes, items: Mapping[str, bytes], reuse: Reuse
+    ) -> Outcome:
+        """Create a run without an owner."""
+        if self._in_use(row, reuse):
+            return Outcome.ID_IN_USE
+
+        self._runs[row.run_id] = _Run(row, start)
+        self._add_items(row.lineage, items)
+        self.version += 1
+        return Outcome.ACCEPTED
+
+    def append(self, append: Append) -> Outcome:
+        """Add to a run; see `Store.append`."""
+        if append.start is not None:
+            row, start = append.start
+            if self._in_use(row, append.reuse):
+                return Outcome.ID_IN_USE
+
+            run = _Run(row, start)
+        else:
+            found = self._runs.get(append.run_id)
+            if found is None:
+                return Outcome.REFUSED
+
+            run = found
+
+        if not self._may(run, append):
+            return Outcome.REFUSED
+
+        self._runs[append.run_id] = run
+        self._advance(run, append)
+        self.version += 1
+        return Outcome.ACCEPTED
+
+    def _may(self, run: _Run, append: Append) -> bool:
+        row = run.row
+        reopens = append.reopen and row.status != "completed" and self._open(row) is None
+        if row.fence != append.expected_fence or not (row.status == "running" or reopens):
+            return False
+
+        if append.number is not None and row.next_number != append.number:
+            return False
+
+        free = row.owner is None or row.owner == append.owner or not self.alive(row.owner)
+        if not (free if append.claim else row.owner == append.owner):
+            return False
+
+        return append.status == "running" or len(run.inbox) == len(append.taken)
+
+    def _advance(self, run: _Run, append: Append) -> None:
+        row = run.row
+        died = False
+        if append.claim and row.owner is not None:
+            worker = self._workers.get(row.owner)
+            died = worker is not None and not worker.alive and not worker.released
+
+        moved = append.number is not None or append.stall is not None
+        run.row = replace(
+            row,
+            fence=append.fence,
+            owner=append.owner if append.status == "running" and not append.release else None,
+            next_number=row.next_number + (append.number is not None),
+            takeovers=0 if moved else row.takeovers + died,
+            status=append.status,
+            closed=None if append.status == "running" else append.time,
+            stall=append.stall,
+            wake=append.wake,
+        )
+        if append.number is not None:
+            run.activations.append(append.data)
+            run.fences.append(append.fence)
+
+        self._add_items(append.lineage, append.items)
+        for pending in append.pending:
+            known = run.pending.get(pending.seq)
+            # What identifies it stays, as it was when it was asked for.
+            run.pending[pending.seq] = (
+                pending if known is None else replace(known, due=pending.due, data=pending.data)
+            )
+
+        for seq in append.resolved:
+            run.pending.pop(seq, None)
+
+        for number in append.taken:
+            run.inbox.pop(number, None)
+
+        for event in append.inbox:
+            self._put(run, event)
+
+    def send(self, run_id: str, row: InboxRow, lineage: str, items: Mapping[str, bytes]) -> Outcome:
+        """Put an event into the inbox of an open run."""
+        run = self._runs.get(run_id)
+        if run is None or run.row.status != "running":
+            return Outcome.REFUSED
+
+        self._put(run, row)
+        self._add_items(lineage, items)
+        self.version += 1
+        return Outcome.ACCEPTED
+
+    def run_to_end(self, run_id: str) -> tuple[int, int] | None:
+        """Return number and fence of an open run; None if it is not open."""
+        run = self._runs.get(run_id)
+        if run is None or run.row.status != "running":
+            return None
+
+        return run.row.next_number, run.row.fence
+
+    def end(self, run_id: str, time: float, data: bytes) -> None:
+        """End an open run from outside."""
+        run = self._runs[run_id]
+        run.activations.append(data)
+        run.fences.append(run.row.fence + 1)
+        run.row = replace(
+            run.row,
+            status="terminated",
+            closed=time,
+            fence=run.row.fence + 1,
+            next_number=run.row.next_number + 1,
+            owner=None,
+            stall=None,
+        )
+        run.pending.clear()
+        run.inbox.clear()
+        self.version += 1
+
+    def revive(self, run_id: str, stall: str | None, *, reopen: bool) -> Outcome:
+        """Open a run again, or let a stalled one be tried now, with what its row then says."""
+        row = self._runs[run_id].row
+        ended = row.status in {"failed", "canceled", "terminated"} and self._open(row) is None
+        if not ((row.status == "running" and row.stall is not None) or (reopen and ended)):
+            return Outcome.REFUSED
+
+        self._runs[run_id].row = replace(row, status="running", closed=None, wake=0.0, stall=stall)
+        self.version += 1
+        return Outcome.ACCEPTED
+
+    def register(self, identity: str) -> int:
+        """Add a worker and return its number."""
+        number = len(self._workers) + 1
+        self._workers[number] = _Worker(identity)
+        self.version += 1
+        return number
+
+    def bury(self, worker: int, *, released: bool) -> None:
+        """Mark a worker as dead, or as shut down."""
+        known = self._workers.get(worker)
+        if known is not None and known.alive:
+            known.alive, known.released = False, released
+            self.version += 1
+
+    # Reading
+
+    def alive(self, worker: int | None) -> bool:
+        """Return whether a worker lives."""
+        return worker is not None and worker in self._workers and self._workers[worker].alive
+
+    def find(self, namespace: str, workflow_id: str, run_id: str | None) -> RunRow | None:
+        """Return a run by its unique id, or the open one of a workflow id, else its newest."""
+        if run_id is not None:
+            run = self._runs.get(run_id)
+            if run is None or run.row.namespace != namespace:
+                return None
+
+            return run.row if workflow_id in {"", run.row.workflow_id} else None
+
+        rows = [r.row for r in self._runs.values() if r.row.namespace == namespace]
+        rows = [row for row in rows if row.workflow_id == workflow_id]
+        return max(rows, key=lambda r: (r.status == "running", r.started, r.run_id), default=None)
+
+    def load(self, run_id: str) -> Loaded:
+        """Return everything that rebuilds a run."""
+        run = self._run(run_id)
+        wanted = references(start_from(run.start))
+        for data in run.activations:
+            wanted += references(activation_from(data))
+
+        for event in run.inbox.values():
+            wanted += references(event_from(event.data))
+
+        return Loaded(
+            row=run.row,
+            start=run.start,
+            activations=list(run.activations),
+            pending=[run.pending[seq] for seq in sorted(run.pending)],
+            inbox=[(number, row.data) for number, row in run.inbox.items()],
+            items=self.items(run.row.lineage, wanted),
+        )
+
+    def start(self, run_id: str) -> bytes:
+        """Return the start record of a run."""
+        return self._run(run_id).start
+
+    def items(self, lineage: str, addresses: Sequence[str]) -> dict[str, bytes]:
+        """Return items by address."""
+        keys = ((lineage, address) for address in addresses)
+        return {key[1]: self._items[key] for key in keys if key in self._items}
+
+    def claimable(
+        self, namespace: str, task_queue: str, worker: int, now: float, limit: int
+    ) -> list[RunRow]:
+        """Return open runs of a queue that no living worker but one owns, oldest first."""
+        found = [
+            run.row
+            for run in self._waiting(namespace, task_queue)
+            if run.row.owner is not None
+            or run.row.wake <= now
+            or run.row.stall is not None
+            or run.inbox
+        ]
+        found = [r for r in found if r.owner in (None, worker) or not self.alive(r.owner)]
+        return sorted(found, key=lambda r: (r.started, r.run_id))[:limit]
+
+    def orphans(self, namespace: str, workflow_type: str, limit: int) -> list[RunRow]:
+        """Return open bound runs of a workflow that no living worker owns, oldest first."""
+        rows = (run.row for run in self._runs.values())
+        found = [
+            r
+            for r in rows
+            if (r.namespace, r.workflow_type) == (namespace, workflow_type)
+            and r.bound
+            and r.status == "running"
+            and not self.alive(r.owner)
+        ]
+        return sorted(found, key=lambda r: (r.started, r.run_id))[:limit]
+
+    def next_wake(self, namespace: str, task_queue: str) -> float | None:
+        """Return when the first sleeping run of a queue is due."""
+        waiting = self._waiting(namespace, task_queue)
+        return min((r.row.wake for r in waiting if r.row.owner is None), default=None)
+
+    def arrivals(self, worker: int) -> Arrivals:
+        """Return what came for the runs that a worker owns."""
+        runs = [
+            r for r in self._runs.values() if r.row.owner == worker and r.row.status == "running"
+        ]
+        inbox = [(r.row.run_id, number, e.data) for r in runs for number, e in r.inbox.items()]
+        return Arrivals(owned={r.row.run_id for r in runs}, inbox=sorted(inbox, key=lambda i: i[1]))
+
+    def newest(
+        self, namespace: str, workflow_type: str | None, status: str | None, limit: int
+    ) -> list[RunRow]:
+        """Return runs, newest first."""
+        rows = (run.row for run in self._runs.values())
+        found = [
+            r
+            for r in rows
+            if r.namespace == namespace
+            and workflow_type in (None, r.workflow_type)
+            and status in (None, r.status)
+        ]
+        return sorted(found, key=lambda r: (r.started, r.run_id), reverse=True)[:limit]
+
+    def health(self) -> Health:
+        """Return who works here; memory is not damaged."""
+        living = [w.identity for w in self._workers.values() if w.alive]
+        return Health(problems=(), workers=living)
+
+    # Parts
+
+    def _run(self, run_id: str) -> _Run:
+        run = self._runs.get(run_id)
+        if run is None:
+            raise StoreCorruptError(f"run {run_id} is not in the store in memory")
+
+        return run
+
+    def _open(self, row: RunRow) -> RunRow | None:
+        """Return the open run of a run's workflow id."""
+        found = self.find(row.namespace, row.workflow_id, None)
+        return found if found is not None and found.status == "running" else None
+
+    def _in_use(self, row: RunRow, reuse: Reuse) -> bool:
+        rows = [
+            r.row
+            for r in self._runs.values()
+            if (r.row.namespace, r.row.workflow_id) == (row.namespace, row.workflow_id)
+        ]
+        blocking = {
+            "always": {"running"},
+            "failed": {"running", "completed"},
+            "never": {"running", "completed", "failed", "canceled", "terminated"},
+        }
+        return any(r.status in blocking[reuse] for r in rows)
+
+    def _waiting(self, namespace: str, task_queue: str) -> list[_Run]:
+        return [
+            run
+            for run in self._runs.values()
+            if (run.row.namespace, run.row.task_queue) == (namespace, task_queue)
+            and run.row.status == "running"
+            and not run.row.bound
+        ]
+
+    def _put(self, run: _Run, event: InboxRow) -> None:
+        if all(event.request != other.request for other in run.inbox.values()):
+            run.inbox[next(self._inbox_numbers)] = event
+
+    def _add_items(self, lineage: str, items: Mapping[str, bytes]) -> None:
+        for address, data in items.items():
+            self._items.setdefault((lineage, address), data)

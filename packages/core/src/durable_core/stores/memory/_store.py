@@ -1,0 +1,214 @@
+"""The store in memory, as the rest of durable-core asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from durable_core.exceptions import NotSupported, StoreClosedError, StoreCorruptError
+from durable_core.stores._protocol import (
+    Append,
+    Arrivals,
+    Health,
+    InboxRow,
+    Loaded,
+    Outcome,
+    Reuse,
+    RunRow,
+)
+
+from ._database import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["MemoryStore"]
+
+T = TypeVar("T")
+
+_shared: dict[str, Database] = {}
+# One for all: what is in memory is changed in no time.
+_lock = threading.Lock()
+
+
+class MemoryStore:
+    """A `Store` in this process, which ends with it. Belongs to the running event loop.
+
+    Stores of one name share what they hold, also over event loops.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self._pid = os.getpid()
+        self._name = name
+        self._database = Database() if name is None else _shared.setdefault(name, Database())
+        self._loop = asyncio.get_running_loop()
+        self._workers: set[int] = set()
+        self._seen = -1
+        self._closed = False
+
+    @property
+    def location(self) -> str:
+        """Its name."""
+        return f"memory://{self._name or ''}"
+
+    # Writing
+
+    def append(self, append: Append) -> asyncio.Future[Outcome]:
+        """Add to a run; see `Store.append`."""
+        return self._write(lambda d: d.append(append))
+
+    def create(
+        self, row: RunRow, start: bytes, items: Mapping[str, bytes], *, reuse: Reuse = "always"
+    ) -> asyncio.Future[Outcome]:
+        """Create a run without an owner."""
+        return self._write(lambda d: d.create(row, start, items, reuse))
+
+    def send(
+        self, run_id: str, row: InboxRow, *, lineage: str, items: Mapping[str, bytes]
+    ) -> asyncio.Future[Outcome]:
+        """Put an event into the inbox of an open run."""
+        return self._write(lambda d: d.send(run_id, row, lineage, items))
+
+    def terminate(
+        self, run_id: str, *, time: float, data: Callable[[int, int], bytes]
+    ) -> asyncio.Future[Outcome]:
+        """End an open run, whoever owns it."""
+
+        def end(database: Database) -> Outcome:
+            found = database.run_to_end(run_id)
+            if found is None:
+                return Outcome.REFUSED
+
+            number, fence = found
+            database.end(run_id, time, data(number, fence + 1))
+            return Outcome.ACCEPTED
+
+        return self._write(end)
+
+    def revive(self, run_id: str, *, reopen: bool) -> asyncio.Future[Outcome]:
+        """Let any worker try a stalled run, or one that ended without a result, now."""
+
+        def revive(database: Database) -> Outcome:
+            stall = database.load(run_id).row.stall
+            if stall is not None:
+                stall = json.dumps({**json.loads(stall), "next_try": 0, "revived": 1})
+
+            return database.revive(run_id, stall, reopen=reopen)
+
+        return self._write(revive)
+
+    def register_worker(self, identity: str) -> asyncio.Future[int]:
+        """Add a worker, which lives until it is released or the store is closed."""
+
+        def register(database: Database) -> int:
+            worker = database.register(identity)
+            self._workers.add(worker)
+            return worker
+
+        return self._write(register)
+
+    def release_worker(self, worker: int) -> asyncio.Future[None]:
+        """End a worker."""
+        self._workers.discard(worker)
+        return self._write(lambda d: d.bury(worker, released=True))
+
+    # Reading
+
+    async def owner_alive(self, row: RunRow) -> bool:
+        """Return whether a living worker owns the run."""
+        return self._read(lambda d: d.alive(row.owner))
+
+    async def find(
+        self, namespace: str, workflow_id: str, run_id: str | None = None
+    ) -> RunRow | None:
+        """Return a run by its unique id, or the open one of a workflow id, else its newest."""
+        return self._read(lambda d: d.find(namespace, workflow_id, run_id))
+
+    async def load(self, row: RunRow) -> Loaded:
+        """Return everything that rebuilds a run."""
+        loaded = self._read(lambda d: d.load(row.run_id))
+        if len(loaded.activations) != loaded.row.next_number:
+            raise StoreCorruptError(f"run {row.run_id} has lost activations")
+
+        return loaded
+
+    async def read_start(self, run_id: str) -> bytes:
+        """Return the start record of a run."""
+        return self._read(lambda d: d.start(run_id))
+
+    async def read_items(self, lineage: str, addresses: Sequence[str]) -> Mapping[str, bytes]:
+        """Return items by address."""
+        return self._read(lambda d: d.items(lineage, addresses))
+
+    async def claimable(
+        self, namespace: str, task_queue: str, *, worker: int, now: float, limit: int
+    ) -> Sequence[RunRow]:
+        """Return open runs of a queue that no living worker but this one owns, oldest first."""
+        return self._read(lambda d: d.claimable(namespace, task_queue, worker, now, limit))
+
+    async def orphans(self, namespace: str, workflow_type: str, *, limit: int) -> Sequence[RunRow]:
+        """Return open bound runs of a workflow that no living worker owns, oldest first."""
+        return self._read(lambda d: d.orphans(namespace, workflow_type, limit))
+
+    async def next_wake(self, namespace: str, task_queue: str) -> float | None:
+        """Return when the first of a queue's sleeping runs is due."""
+        return self._read(lambda d: d.next_wake(namespace, task_queue))
+
+    async def arrivals(self, worker: int) -> Arrivals:
+        """Return what came for the runs that a worker owns."""
+        return self._read(lambda d: d.arrivals(worker))
+
+    async def newest(
+        self, namespace: str, *, workflow_type: str | None, status: str | None, limit: int
+    ) -> Sequence[RunRow]:
+        """Return runs, newest first."""
+        return self._read(lambda d: d.newest(namespace, workflow_type, status, limit))
+
+    async def check(self) -> Health:
+        """Return who works on the store."""
+        return self._read(Database.health)
+
+    def changed(self) -> bool:
+        """Return whether anybody changed anything since the last call."""
+        seen, self._seen = self._seen, self._database.version
+        return seen != self._seen
+
+    # The end
+
+    async def close(self) -> None:
+        """End the store's workers."""
+        self.close_now()
+
+    def close_now(self) -> None:
+        """As `close`."""
+        if self._pid != os.getpid() or self._closed:
+            return
+
+        with _lock:
+            for worker in self._workers:
+                self._database.bury(worker, released=True)
+
+        self._workers.clear()
+        self._closed = True
+
+    def _write(self, change: Callable[[Database], T]) -> asyncio.Future[T]:
+        future: asyncio.Future[Any] = self._loop.create_future()
+        try:
+            future.set_result(self._read(change))
+        except Exception as error:  # noqa: BLE001  # handed to whoever waits
+            future.set_exception(error)
+
+        return future
+
+    def _read(self, read: Callable[[Database], T]) -> T:
+        if os.getpid() != self._pid:
+            raise NotSupported("a store in memory cannot be used after a fork: connect again here")
+
+        if self._closed:
+            raise StoreClosedError(f"{self.location} is closed")
+
+        with _lock:
+            return read(self._database)
