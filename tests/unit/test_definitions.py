@@ -11,6 +11,7 @@ from durable_core._arguments import UNSET, arguments
 from durable_core.activity._defn import definition_of, known, signature_types, unit_options
 from durable_core.adapter import CallOptions, UnitOptions
 from durable_core.exceptions import (
+    ArgumentError,
     CallError,
     DefinitionError,
     DuplicateNameError,
@@ -130,6 +131,19 @@ def test_an_annotation_that_does_not_exist_leaves_the_others():
     assert signature_types(body) == ((int, Any), str)
 
 
+def test_an_activity_takes_its_arguments_by_position():
+    with pytest.raises(DefinitionError, match=r"activity 'body' has keyword-only .* \(b, c\).*\*"):
+
+        @activity.defn
+        def body(a, *, b, c=1): ...
+
+    def given(a, *, b): ...
+
+    assert definition_of(activity.defn(name="given")(functools.partial(given, b=1))).name == "given"
+    with pytest.raises(DefinitionError, match=r"keyword-only parameters \(b\)"):
+        activity.defn(name="given")(functools.partial(given, 1))
+
+
 # Workflows
 
 
@@ -190,6 +204,14 @@ def test_a_workflow_with_two_run_methods_is_refused():
 def test_a_run_method_must_be_async():
     with pytest.raises(DefinitionError, match="expects an async def method"):
         workflow.run(plain)
+
+
+def test_a_run_method_takes_its_arguments_by_position():
+    with pytest.raises(DefinitionError, match=r"Shop\.run has keyword-only parameters \(b\)"):
+
+        class Shop:
+            @workflow.run
+            async def run(self, a, *, b=1): ...
 
 
 def test_an_empty_name_of_a_workflow_is_refused():
@@ -360,6 +382,14 @@ def test_one_argument_and_several_at_once_are_refused():
 
     assert isinstance(error, ValueError)
     assert str(error) == "pass one argument positionally or several by args=, not both"
+
+
+@pytest.mark.parametrize("args", ["ab", b"ab", {"a"}, {"a": 1}, iter("ab"), 5], ids=repr)
+def test_one_value_in_the_place_of_several_arguments_is_refused(args):
+    error = refused_in_a_workflow(lambda: workflow.execute_activity(greet, args=args))
+
+    assert isinstance(error, ArgumentError)
+    assert "args takes a list of arguments, got" in str(error)
 
 
 def test_an_undecorated_function_is_refused_in_a_workflow():

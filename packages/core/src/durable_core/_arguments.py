@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, cast
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from ._signatures import short
+from .exceptions import ArgumentError
 
 __all__ = ["UNSET", "arguments"]
 
@@ -23,7 +24,13 @@ def arguments(arg: Any, args: Sequence[Any]) -> tuple[Any, ...]:
 
     Raises:
         ValueError: Both ways were used at once.
+        ArgumentError: ``args`` is one value instead of a list of them.
     """
+    given = cast("object", args)
+    # A text would come apart into its characters, and a set has no order.
+    if isinstance(given, (str, bytes, bytearray)) or not isinstance(given, Sequence):
+        raise ArgumentError(f"args takes a list of arguments, got {short(args)}: pass args=[…]")
+
     if arg is UNSET:
         return tuple(args)
 

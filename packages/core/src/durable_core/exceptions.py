@@ -11,7 +11,8 @@ Split by what the reader does next::
     │   └── ActivityError             an activity failed for good; the reason is its ``cause``
     ├── CallError                     fix the call
     │   ├── EngineURLError            unknown or malformed URL
-    │   ├── EncodeError               a value cannot be recorded
+    │   ├── ArgumentError             too few or too many arguments
+    │   ├── EncodeError               a value cannot be recorded, or would come back changed
     │   ├── DefinitionError           a workflow or activity is defined or registered wrongly
     │   │   ├── DuplicateNameError
     │   │   └── NotRegisteredError
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ActivityError",
     "ApplicationError",
+    "ArgumentError",
     "CallError",
     "CancelledError",
     "DecodeError",
@@ -192,8 +194,12 @@ class EngineURLError(CallError, ValueError):
     """An engine URL is malformed or its scheme is not known."""
 
 
+class ArgumentError(CallError, TypeError):
+    """A workflow or an activity does not take so many arguments."""
+
+
 class EncodeError(CallError, TypeError):
-    """A value cannot be recorded."""
+    """A value cannot be recorded, or would come back from the record as something else."""
 
 
 class DefinitionError(CallError, ValueError):

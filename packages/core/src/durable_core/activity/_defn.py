@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
-import types
 import typing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from durable_core import _defaults, adapter
+from durable_core import _defaults, _signatures, adapter
 from durable_core.common import RetryPolicy
 from durable_core.exceptions import DefinitionError, NotSupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 __all__ = ["Definition", "definition_of", "defn", "known", "signature_types"]
 
@@ -49,7 +47,8 @@ class Definition:
     @property
     def body(self) -> Callable[..., Any] | None:
         """The callable; None for a method without its object, which a worker may know."""
-        unbound = inspect.isfunction(self.fn) and next(iter(_parameters(self.fn)), "") == "self"
+        names = [p.name for p in _signatures.signature(self.fn).parameters[:1]]
+        unbound = inspect.isfunction(self.fn) and names == ["self"]
         return None if unbound else self.fn
 
 
@@ -91,7 +90,8 @@ def defn(
         retry_policy: Default of the retries; temporalio's.
 
     Raises:
-        DefinitionError: Not a function, or a name or timeout that makes no sense.
+        DefinitionError: Not a function, keyword-only parameters, or a name or timeout that makes no
+            sense.
     """
 
     def decorate(function: F) -> F:
@@ -104,6 +104,8 @@ def defn(
                 f"{function!r} has no name to record; give one: activity.defn(name=…)"
             )
 
+        _signatures.check_definition(function, f"activity {chosen!r}")
+        _signatures.remember_locals(function)
         try:
             definition = Definition(
                 name=chosen,
@@ -223,29 +225,8 @@ def signature_types(fn: Callable[..., Any]) -> tuple[tuple[Any, ...], Any]:
 
     A parameter without annotation, or one whose annotation cannot be resolved, is `Any`.
     """
-    try:
-        hints = typing.get_type_hints(fn, include_extras=True)
-    except Exception:  # noqa: BLE001  # user annotations may name what does not exist at run time
-        hints = dict(_resolvable(fn))
-
-    parameters = inspect.signature(fn).parameters.values()
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    positional = tuple(hints.get(p.name, Any) for p in parameters if p.kind in kinds)
-    return positional, hints.get("return", Any)
-
-
-def _parameters(fn: Callable[..., Any]) -> Iterator[str]:
-    code = fn.__code__
-    yield from code.co_varnames[: code.co_argcount]
-
-
-def _resolvable(fn: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
-    """Yield those annotations that can be resolved: one that cannot must not spoil the others."""
-    names = getattr(inspect.unwrap(fn), "__globals__", {})
-    for name, annotation in getattr(fn, "__annotations__", {}).items():
-        alone = types.SimpleNamespace(__annotations__={name: annotation})
-        with contextlib.suppress(Exception):
-            yield name, typing.get_type_hints(alone, names, include_extras=True)[name]
+    found = _signatures.signature(fn)
+    return found.types, found.result.type
 
 
 def unit_options(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
+from durable_core import _signatures
 from durable_core.activity._defn import signature_types
 from durable_core.exceptions import DefinitionError
 
@@ -81,12 +82,14 @@ def run(fn: T, /) -> T:
     """Mark the method of a workflow class that is the workflow's code.
 
     Raises:
-        DefinitionError: Not an ``async def`` method.
+        DefinitionError: Not an ``async def`` method, or keyword-only parameters.
     """
     method: Any = fn
     if not inspect.iscoroutinefunction(method):
         raise DefinitionError(f"workflow.run expects an async def method, got {fn!r}")
 
+    _signatures.check_definition(method, f"workflow method {method.__qualname__}")
+    _signatures.remember_locals(method)
     setattr(method, _RUN, True)
     return fn
 
