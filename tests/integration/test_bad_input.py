@@ -11,9 +11,10 @@ from pathlib import Path
 import apsw
 import durable_core
 import pytest
-from durable_core import Client, Worker, activity, workflow
+from durable_core import Client, Worker, _defaults, activity, workflow
 from durable_core.exceptions import (
     ActivityError,
+    ArgumentError,
     CallError,
     DefinitionError,
     DuplicateNameError,
@@ -384,6 +385,141 @@ def test_an_activity_argument_that_cannot_be_encoded_is_a_bug_of_the_workflow(st
             assert described.history_length == 0
 
     asyncio.run(main())
+
+
+@workflow.defn
+class Summing:
+    @workflow.run
+    async def run(self, numbers: list[int], factor: float = 1) -> float:
+        return sum(numbers) * factor
+
+
+def refusals(args):
+    """Return what each way to start a workflow says of these arguments; nothing is written."""
+    url = "sqlite:///refusals.db"
+
+    async def main():
+        async with await Client.connect(url) as client:
+            worker = Worker(client, task_queue="served", workflows=[Summing])
+            starts = (
+                lambda: durable_core.execute_workflow(Summing.run, args=args, id="w", url=url),
+                lambda: client.start_workflow(Summing.run, args=args, id="w", task_queue="nobody"),
+                lambda: client.start_workflow("Summing", args=args, id="w", task_queue="served"),
+                lambda: client.execute_workflow(Summing, args=args, id="w", task_queue="served"),
+            )
+            async with worker:
+                for start in starts:
+                    with pytest.raises(CallError) as caught:
+                        await start()
+
+                    found.append(caught.value)
+                    with pytest.raises(WorkflowNotFoundError):
+                        await client.get_workflow_handle("w").describe()
+
+    found = []
+    asyncio.run(main())
+    assert len(found) == 4
+    return found
+
+
+def test_a_wrong_number_of_arguments_of_a_workflow_is_refused_before_anything_is_written():
+    for args, got in (([], "none"), ([[1], 2.5, 3], "3: [1], 2.5, 3")):
+        for error in refusals(args):
+            assert isinstance(error, ArgumentError)
+            assert str(error).startswith(
+                "workflow 'Summing' takes 2 arguments (numbers, factor=…), "
+                f"got {got}. Pass one argument"
+            )
+
+
+def test_an_argument_of_a_workflow_that_does_not_fit_is_refused_before_anything_is_written():
+    for args, says in (
+        (
+            [["a"]],
+            "argument 'numbers' of workflow 'Summing' does not fit list[int]: Expected `int`",
+        ),
+        ([(1, 2)], "argument 'numbers' of workflow 'Summing' would not come back"),
+        ([[1], "2"], "argument 'factor' of workflow 'Summing' does not fit float"),
+    ):
+        for error in refusals(args):
+            assert isinstance(error, EncodeError)
+            assert says in str(error)
+
+
+def test_an_input_that_is_too_large_is_refused_before_anything_is_written(monkeypatch):
+    monkeypatch.setattr(_defaults, "PAYLOAD_LIMIT", 1000)
+    for error in refusals([[1] * 1000]):
+        assert isinstance(error, EncodeError)
+        assert "the input of workflow 'Summing' has 2,003 bytes, the limit is 1,000" in str(error)
+
+
+def test_an_input_of_a_workflow_that_is_known_only_by_its_name_may_not_be_too_large_either(
+    store_url, monkeypatch
+):
+    monkeypatch.setattr(_defaults, "PAYLOAD_LIMIT", 1000)
+
+    async def main():
+        async with await Client.connect(store_url) as client:
+            with pytest.raises(EncodeError, match="the input of workflow 'Unknown' has"):
+                await client.start_workflow("Unknown", "x" * 1000, id="w", task_queue="q")
+
+            # What its arguments are is for its worker to say.
+            await client.start_workflow("Unknown", args=[1, (2,)], id="w", task_queue="q")
+
+    asyncio.run(main())
+
+
+def test_a_result_that_is_too_large_fails_the_activity_and_stalls_the_workflow(
+    store_url, monkeypatch
+):
+    monkeypatch.setattr(_defaults, "PAYLOAD_LIMIT", 1000)
+
+    @activity.defn
+    def large() -> str:
+        return "x" * 1000
+
+    @workflow.defn
+    class Large:
+        @workflow.run
+        async def run(self, from_activity: bool) -> str:
+            return await workflow.execute_activity(large) if from_activity else "x" * 1000
+
+    async def main():
+        with pytest.raises(WorkflowFailureError) as caught:
+            await durable_core.execute_workflow(Large.run, True, id="a", url=store_url)
+
+        with pytest.raises(EncodeError, match="the result of workflow 'Large' has 1,002 bytes"):
+            await durable_core.execute_workflow(Large.run, False, id="b", url=store_url)
+
+        return caught.value.cause
+
+    error = asyncio.run(main())
+    assert (type(error), error.attempts) == (ActivityError, 1)
+    assert "the result of activity 'large' has 1,002 bytes, the limit is 1,000" in str(error.cause)
+
+
+def test_a_result_that_does_not_fit_its_annotation_fails_the_activity_without_a_retry(
+    tmp_path, store_url
+):
+    ledger = Ledger(tmp_path / "ledger")
+
+    @activity.defn
+    async def counts() -> list[int]:
+        ledger.write()
+        return ("one",)
+
+    @workflow.defn
+    class Counting:
+        @workflow.run
+        async def run(self) -> None:
+            await workflow.execute_activity(counts)
+
+    with pytest.raises(WorkflowFailureError) as caught:
+        asyncio.run(durable_core.execute_workflow(Counting.run, id="w", url=store_url))
+
+    assert caught.value.cause.attempts == 1
+    assert "the result of activity 'counts' does not fit list[int]" in str(caught.value.cause.cause)
+    assert ledger.counts() == {"counts": 1}
 
 
 # Names

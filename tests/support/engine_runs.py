@@ -16,6 +16,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from durable_core import workflow
+from durable_core._signatures import signature
 from durable_core.activity._defn import Definition, definition_of
 from durable_core.adapter import Unit
 from durable_core.engine import Pending, Run
@@ -37,7 +38,7 @@ from durable_core.history import (
     resolve,
     start_from,
 )
-from durable_core.payloads import _digest, _json
+from durable_core.payloads import _digest, _faithful, _json
 from durable_core.payloads._failures import Registry
 from durable_core.workflow._defn import definition_of as workflow_definition_of
 
@@ -190,24 +191,27 @@ class Driver:
     def executed(self, pending: Pending) -> Event:
         """Return the outcome of an activity whose body is run here and now."""
         body = pending.unit.body or self.host.activity(pending.unit.name).fn
-        args = _json.decode(pending.args, list[Any], what="arguments")
+        types = pending.unit.arg_types
         try:
+            args = _faithful.decode_arguments(pending.args, signature(body), types, owner="a body")
             result = body(*args)
             if hasattr(result, "send"):
                 result = _finish(result)
+
+            data = _faithful.encode_result(result, pending.result, what="a result")
         except Exception as error:
             return self.failed(pending.seq, error)
 
-        return self.completed(pending.seq, result)
+        return self._completed(pending.seq, data)
 
     def completed(
         self, activity: str | int, result: Any = None, *, key: str | None = None
     ) -> Event:
-        return ActivityCompleted(
-            seq=self.seq(activity, key),
-            result=Payload(data=_json.encode(result, what="a result")),
-            attempts=(Attempt(number=1, outcome="completed"),),
-        )
+        return self._completed(self.seq(activity, key), _json.encode(result, what="a result"))
+
+    def _completed(self, seq: int, data: bytes) -> Event:
+        attempt = Attempt(number=1, outcome="completed")
+        return ActivityCompleted(seq=seq, result=Payload(data=data), attempts=(attempt,))
 
     def failed(self, activity: str | int, error: BaseException, *, key: str | None = None) -> Event:
         failure = self.host.failures.record(error)

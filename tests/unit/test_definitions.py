@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import functools
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from durable_core import RetryPolicy, activity, workflow
+from durable_core import RetryPolicy, _defaults, activity, workflow
 from durable_core._arguments import UNSET, arguments
 from durable_core.activity._defn import definition_of, known, signature_types, unit_options
 from durable_core.adapter import CallOptions, UnitOptions
@@ -15,6 +16,7 @@ from durable_core.exceptions import (
     CallError,
     DefinitionError,
     DuplicateNameError,
+    EncodeError,
     NotInActivityError,
     NotInWorkflowError,
     NotRegisteredError,
@@ -390,6 +392,96 @@ def test_one_value_in_the_place_of_several_arguments_is_refused(args):
 
     assert isinstance(error, ArgumentError)
     assert "args takes a list of arguments, got" in str(error)
+
+
+def none(): ...
+def one(a): ...
+def more(a, b=2, *, _unused=None): ...
+def any_number(first, *rest): ...
+
+
+more = functools.partial(more, _unused=1)
+
+
+@pytest.mark.parametrize(
+    ("body", "args", "says"),
+    [
+        (none, [1], "activity 'x' takes no arguments, got 1: 1."),
+        (one, [], "activity 'x' takes 1 argument (a), got none."),
+        (one, ["x", 2], "activity 'x' takes 1 argument (a), got 2: 'x', 2."),
+        (more, [], "activity 'x' takes 2 arguments (a, b=…), got none."),
+        (more, [1, 2, 3], "takes 2 arguments (a, b=…), got 3: 1, 2, 3."),
+        (any_number, [], "takes any number of arguments (first, *rest), got none."),
+    ],
+)
+def test_a_wrong_number_of_arguments_is_refused_before_anything_is_recorded(body, args, says):
+    body = activity.defn(name="x")(body)
+    error = refused_in_a_workflow(lambda: workflow.execute_activity(body, args=args))
+
+    assert isinstance(error, ArgumentError)
+    assert isinstance(error, TypeError)
+    assert says in str(error)
+    assert "Pass one argument positionally or several by args=[…]" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("body", "args"), [(none, []), (one, [1]), (more, [1]), (more, [1, 2]), (any_number, [1, 2, 3])]
+)
+def test_a_right_number_of_arguments_is_not(body, args):
+    async def code():
+        await workflow.execute_activity(activity.defn(name="x")(body), args=args)
+
+    assert live(code).result is None
+
+
+def test_a_wrong_number_of_arguments_that_is_recorded_is_replayed():
+    def old(a, b): ...
+    def new(a): ...
+
+    def code(body):
+        async def run():
+            await workflow.execute_activity(activity.defn(name="x")(body), args=[1, 2])
+
+        return flow(run)
+
+    Driver(code(old)).run_to_end().replay(code(new))
+
+
+def test_further_arguments_have_the_type_of_the_rest():
+    class Size(enum.IntEnum):
+        SMALL = 1
+
+    @activity.defn
+    def sizes(first: str, *rest: Size) -> list[Size]:
+        return list(rest)
+
+    async def code():
+        return [type(s) is Size for s in await workflow.execute_activity(sizes, args=["a", *Size])]
+
+    assert live(code).result == [True]
+    error = refused_in_a_workflow(lambda: workflow.execute_activity(sizes, args=["a", 1]))
+    assert "argument 'rest[0]' of activity 'sizes'" in str(error)
+
+
+def test_a_value_that_does_not_fit_is_refused_before_anything_is_recorded():
+    error = refused_in_a_workflow(lambda: workflow.execute_activity(greet, 5))
+
+    assert isinstance(error, EncodeError)
+    assert "argument 'name' of activity 'greet' does not fit str: Expected `str`, got `int`" in str(
+        error
+    )
+    assert "the value is 5" in str(error)
+
+
+def test_arguments_that_are_too_large_are_refused_before_anything_is_recorded(monkeypatch):
+    monkeypatch.setattr(_defaults, "PAYLOAD_LIMIT", 1000)
+    error = refused_in_a_workflow(lambda: workflow.execute_activity(greet, "x" * 1000))
+
+    assert isinstance(error, EncodeError)
+    assert str(error) == (
+        "the arguments of activity 'greet' have 1,004 bytes, the limit is 1,000: store the data "
+        "elsewhere and pass a reference to it"
+    )
 
 
 def test_an_undecorated_function_is_refused_in_a_workflow():

@@ -44,6 +44,10 @@ def check(value):
 
 
 @activity.defn
+def check_set(value: set[str]): ...
+
+
+@activity.defn
 def pay(amount: float, currency: str = "EUR"):
     return amount
 
@@ -159,10 +163,10 @@ class ListReordered:
 @change
 class MemberOfASetChanged:
     async def old():
-        await ask(check, {"a", "b", "c"})
+        await ask(check_set, {"a", "b", "c"})
 
     async def new():
-        await ask(check, {"a", "b", "d"})
+        await ask(check_set, {"a", "b", "d"})
 
     says = (0, ..., ..., '$[0][2]: recorded "c", now "d"')
 

@@ -284,7 +284,7 @@ def test_an_input_that_does_not_fit_says_which_argument_and_breaks_the_run():
 
     driver = Driver(flow(code), "text")
 
-    with pytest.raises(DecodeError, match="argument 1 of the input of workflow 'Flow'"):
+    with pytest.raises(DecodeError, match="the recorded argument 'number' of workflow 'Flow'"):
         driver.begin()
 
     driver.close()

@@ -22,6 +22,7 @@ from agents.run import DEFAULT_MAX_TURNS
 from durable_core import embedded
 from durable_core.adapter import RunOptions, current_engine
 from durable_core.exceptions import ApplicationError, NotSupported, WorkflowAlreadyStartedError
+from pydantic_core import to_jsonable_python
 
 from . import _hooks
 from ._result import DurableRunResult, durable_result
@@ -122,7 +123,7 @@ class DurableRunner:
         try:
             finished = await embedded.run(
                 AgentRun.run,
-                (starting_agent.name, items),
+                (starting_agent.name, _identity(items)),
                 id=workflow_id,
                 resources={"call": call},
                 memo={"metadata": dict(options.metadata)} if options.metadata else None,
@@ -233,6 +234,18 @@ def _checked(given: Any, session: Session | None) -> str | list[Any]:
         )
 
     return cast("str | list[Any]", given)
+
+
+def _identity(items: str | list[Any]) -> Any:
+    """Return the input in JSON's own types, which tell one run from another.
+
+    The run itself gets the input as it is; an item may be an object of the client's.
+    """
+    try:
+        return to_jsonable_python(items)
+    except ValueError:
+        # Refused where it is recorded, with the place of what has no JSON form.
+        return items
 
 
 def _own_provider(arguments: dict[str, Any]) -> MultiProvider | None:

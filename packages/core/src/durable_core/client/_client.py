@@ -154,25 +154,28 @@ class Client:
 
         Raises:
             WorkflowAlreadyStartedError: The id is in use, by what the policies say.
+            ArgumentError: The workflow does not take so many arguments.
             EncodeError: An argument cannot be recorded.
             StoreError: The start could not be written.
         """
         if isinstance(workflow, str):
-            definition = workflow_defn.Definition(name=workflow, cls=None, run_fn=_nothing)
+            definition = workflow_defn.Definition(name=workflow, cls=object, run_fn=_nothing)
         else:
             definition = workflow_defn.definition_of(workflow)
 
+        worker = next((w for w in self._workers if w.serves(task_queue, definition.name)), None)
+        known = definition if worker is None else worker.registered.workflow(definition.name)
         start = new_start(
-            definition,
+            known,
             arguments(arg, args),
             namespace=self.namespace,
             workflow_id=id,
             task_queue=task_queue,
             client=self.identity,
         )
-        known = None if isinstance(workflow, str) else definition
+        typed = None if isinstance(workflow, str) else definition
         while not await self._begin(start, _REUSE[id_reuse_policy]):
-            other = WorkflowHandle[Any](self, id, definition=known)
+            other = WorkflowHandle[Any](self, id, definition=typed)
             found = await other.describe()
             if found.status is not WorkflowExecutionStatus.RUNNING:
                 if id_reuse_policy is WorkflowIDReusePolicy.ALLOW_DUPLICATE:
@@ -181,7 +184,7 @@ class Client:
                 raise _in_use(found, "was used", "another id_reuse_policy")
 
             if id_conflict_policy is WorkflowIDConflictPolicy.USE_EXISTING:
-                return WorkflowHandle(self, id, run_id=found.run_id, definition=known)
+                return WorkflowHandle(self, id, run_id=found.run_id, definition=typed)
 
             if id_conflict_policy is not WorkflowIDConflictPolicy.TERMINATE_EXISTING:
                 raise _in_use(found, "is open", "another id_conflict_policy")
@@ -192,7 +195,7 @@ class Client:
                     reason="another run was started with its id"
                 )
 
-        return WorkflowHandle(self, id, run_id=start.run_id, definition=known)
+        return WorkflowHandle(self, id, run_id=start.run_id, definition=typed)
 
     async def _begin(self, start: Start, reuse: Reuse) -> bool:
         """Make a run; return False if its id is in use."""

@@ -6,12 +6,12 @@ import contextlib
 import json
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 from durable_core import _clock, _defaults, _ids, history
 from durable_core import exceptions as ex
 from durable_core._arguments import UNSET, arguments
-from durable_core.activity._defn import signature_types
+from durable_core._signatures import signature
 from durable_core.payloads import _json
 from durable_core.stores import InboxRow, Outcome
 from durable_core.worker import _stalls
@@ -285,7 +285,7 @@ class WorkflowHandle(Generic[R]):
         what = f"the arguments of the query {name!r}"
         data = await self._answer(name, _json.encode(arguments(arg, args), what=what))
         if not isinstance(query, str):
-            result_type = signature_types(query)[1]
+            result_type = signature(query).result.type
 
         type_ = Any if result_type is None else result_type
         return _json.decode(data, type_, what=f"the answer of the query {name!r}")
@@ -385,10 +385,13 @@ class WorkflowHandle(Generic[R]):
         last = recorded.activations[-1].commands[-1]
         failures = self._client.failures
         if isinstance(last, history.CompleteRun):
-            type_ = Any if self._definition is None else self._definition.result_type
             what = f"the recorded result of workflow {row.workflow_type!r}"
-            value: R = _json.decode(last.result.data, type_, what=what)
-            return value
+            data = last.result.data
+            if self._definition is None:
+                return cast("R", _json.decode_untyped(data, what=what))
+
+            type_ = self._definition.signature.result.type
+            return cast("R", _json.decode(data, type_, what=what))
 
         if isinstance(last, history.FailRun | history.TerminateRun):
             raise failure_error(row, failures.rebuild(last.failure))

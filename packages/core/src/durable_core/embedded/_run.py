@@ -106,6 +106,8 @@ async def execute_workflow(
     Raises:
         WorkflowFailureError: The run failed; the cause says why.
         WorkflowAlreadyStartedError: The id belongs to a run of another workflow or other input.
+        ArgumentError: The workflow does not take so many arguments.
+        EncodeError: An argument cannot be recorded.
         StoreError: The store cannot be used.
         Exception: What a bug in workflow code raised; the run is kept, and fixed code continues it.
     """
@@ -124,7 +126,7 @@ async def execute_workflow(
         )
         raise error from cause
 
-    type_ = workflow_defn.definition_of(workflow).result_type
+    type_ = workflow_defn.definition_of(workflow).signature.result.type
     return cast(
         "_R", _json.decode(finished.result, type_, what=f"the recorded result of run {id!r}")
     )
@@ -370,7 +372,7 @@ def _check_same(worker: Worker, start: history.Start, recorded: history.Start) -
     path = None
     if start.args_digest != recorded.args_digest:
         # As on replay, a field that was added with a default makes no other input.
-        types = worker.registered.workflow(start.workflow_type).arg_types
+        types = worker.registered.workflow(start.workflow_type).signature.types
         what = f"the input of workflow {start.workflow_type!r}"
         args = _json.decode_args(start.args.data, types, what=what)
         path = _digest.difference(recorded.args.data, args, types, what=what)

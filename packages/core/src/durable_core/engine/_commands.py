@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
 from durable_core import exceptions as ex
-from durable_core.activity import _defn as activity_defn
+from durable_core._signatures import signature
 from durable_core.adapter import Unit
 from durable_core.history import (
     CancelActivity,
@@ -21,12 +21,14 @@ from durable_core.history import (
     ScheduleActivity,
     StartTimer,
 )
-from durable_core.payloads import _digest, _json
+from durable_core.payloads import _digest, _faithful, _json
 from durable_core.payloads._texts import Texts
 
 from ._handle import ActivityFuture
 
 if TYPE_CHECKING:
+    from durable_core._signatures import Parameter
+    from durable_core.activity import _defn as activity_defn
     from durable_core.history import Command, Start
     from durable_core.payloads._failures import Registry
 
@@ -65,11 +67,16 @@ class Host(Protocol):
 
 @dataclass(slots=True)
 class Pending:
-    """An activity that was asked for and has no outcome yet."""
+    """An activity that was asked for and has no outcome yet.
+
+    Attributes:
+        result: How its result is annotated.
+    """
 
     seq: int
     unit: Unit
     args: bytes
+    result: Parameter
     occurrence: int
     future: ActivityFuture
     context: contextvars.Context
@@ -133,10 +140,19 @@ class Commands:
             self._host.check_body(unit)
             body = unit.body
 
-        types = activity_defn.signature_types(body)[0] if unit.arg_types is None else unit.arg_types
-        what = f"the arguments of activity {unit.name!r}"
-        args = _json.encode(unit.args, what=what)
-        digest = _digest.digest(unit.args, what=what)
+        owner = f"activity {unit.name!r}"
+        what = f"the arguments of {owner}"
+        target = signature(body)
+        result = _faithful.result_of(body, unit.result_type)
+        parameters = _faithful.expected(target, len(unit.args), unit.arg_types)
+        types = tuple(p.type for p in parameters)
+        args = b""
+        if self.expected is None:
+            target.check_count(unit.args, what=owner)
+            _faithful.check_result(result, owner=owner)
+            args = _faithful.encode_arguments(unit.args, parameters, owner=owner, what=what)
+
+        digest = _digest.digest(_json.lower_args(unit.args, types, what=what), what=what)
         occurrence = self._occurrences.get((unit.name, unit.key), 0) + 1
         self._occurrences[(unit.name, unit.key)] = occurrence
         if self.expected is None:
@@ -154,6 +170,7 @@ class Commands:
             seq=seq,
             unit=unit,
             args=args,
+            result=result,
             occurrence=occurrence,
             future=future,
             context=contextvars.copy_context() if unit.in_context else self._context.copy(),
@@ -232,14 +249,14 @@ class Commands:
 
     # Everything else
 
-    def issue(self, command: Command) -> None:
-        """Ask for something that has no identity beyond what it is."""
+    def issue(self, command: Command) -> Command:
+        """Ask for what has no identity of its own; return what is recorded in its place."""
         if self.expected is None:
             self.collected.commands.append(command)
-            return
+            return command
 
         with self._breaking():
-            self.expected.other(command)
+            return self.expected.other(command)
 
     def annotate(self, name: str, value: Any) -> None:
         """Record a fact for readers; see `durable_core.adapter.Engine.annotate`."""

@@ -141,15 +141,18 @@ class Expected:
 
         return found
 
-    def other(self, command: Command) -> None:
-        """Take off a cancellation or the end of the run.
+    def other(self, command: Command) -> Command:
+        """Return the recorded cancellation, or the recorded end of the run.
 
         Raises:
             NonDeterminismError: It is not recorded.
         """
         seq = command.seq if isinstance(command, (CancelActivity, CancelTimer)) else 0
-        if self._others.pop((type(command), seq), None) is None:
+        found = self._others.pop((type(command), seq), None)
+        if found is None:
             raise self.error(self._left(), describe(command))
+
+        return found
 
     def finish(self) -> None:
         """Check that nothing recorded is left.

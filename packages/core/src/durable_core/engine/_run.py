@@ -16,11 +16,12 @@ import contextvars
 from collections.abc import Iterator
 from hashlib import blake2b
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from durable_core import _clock
 from durable_core import exceptions as ex
+from durable_core._signatures import signature
 from durable_core.activity import _defn as activity_defn
 from durable_core.adapter import Capabilities, Unit
 from durable_core.history import (
@@ -38,7 +39,7 @@ from durable_core.history import (
     TerminateRun,
     TimerFired,
 )
-from durable_core.payloads import _json
+from durable_core.payloads import _faithful, _json
 from durable_core.workflow import _calls
 
 from ._commands import Commands, Host, Pending
@@ -238,8 +239,9 @@ class Run:
 
     def _prepare(self) -> bool:
         definition = self._definition
-        what = f"the input of workflow {definition.name!r}"
-        self._args = _json.decode_args(self.start.args.data, definition.arg_types, what=what)
+        owner = f"workflow {definition.name!r}"
+        data = self.start.args.data
+        self._args = _faithful.decode_arguments(data, definition.signature, owner=owner)
         if definition.cls is not None:
             args = self._args if definition.init_takes_input else ()
             self.handlers.bind(self._context.run(definition.cls, *args))
@@ -293,9 +295,7 @@ class Run:
             error = asyncio.CancelledError() if main.cancelled() else main.exception()
 
         if error is None:
-            what = f"the result of workflow {self._definition.name!r}"
-            result = Payload(data=_json.encode(main.result(), what=what))
-            self.closed = CompleteRun(result=result)
+            self.closed = self._completion(main.result())
         elif isinstance(error, asyncio.CancelledError) or self._fails(error):
             asked = self.handlers.cancellation_reason is not None
             cancelled = isinstance(error, asyncio.CancelledError) or (asked and _cancelled(error))
@@ -307,7 +307,18 @@ class Run:
         else:
             raise error
 
-        self._commands.issue(self.closed)
+        # On replay what is recorded stands.
+        self.closed = cast("CompleteRun | FailRun", self._commands.issue(self.closed))
+
+    def _completion(self, result: Any) -> CompleteRun:
+        if self.replaying:
+            return CompleteRun(result=Payload())
+
+        what = f"the result of workflow {self._definition.name!r}"
+        annotated = _faithful.result_of(self._definition.run_fn)
+        return CompleteRun(
+            result=Payload(data=_faithful.encode_result(result, annotated, what=what))
+        )
 
     # Events
 
@@ -343,16 +354,8 @@ class Run:
         if pending is None or pending.future.done():
             return
 
-        unit = pending.unit
-        type_ = unit.result_type
-        if type_ is None:
-            type_ = Any if unit.body is None else activity_defn.signature_types(unit.body)[1]
-
-        pending.future.set_result(
-            _json.decode(
-                event.result.data, type_, what=f"the recorded result of activity {unit.name!r}"
-            )
-        )
+        what = f"the recorded result of activity {pending.unit.name!r}"
+        pending.future.set_result(_json.decode(event.result.data, pending.result.type, what=what))
 
     def _failure(self, pending: Pending, event: ActivityFailed) -> BaseException:
         cause = self._host.failures.rebuild(event.failure)

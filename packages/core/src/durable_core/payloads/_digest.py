@@ -14,6 +14,7 @@ from typing import Any
 from durable_core.exceptions import DecodeError
 
 from . import _json
+from ._models import forget_not_set
 
 __all__ = ["ALGORITHM", "address", "changed_keys", "difference", "digest"]
 
@@ -21,7 +22,11 @@ ALGORITHM = "blake2b-128"
 
 
 def digest(value: Any, *, what: str) -> str:
-    """Return the digest of a value's canonical form, with its algorithm in front."""
+    """Return the digest of a value's canonical form, with its algorithm in front.
+
+    Raises:
+        EncodeError: The value has no JSON form.
+    """
     return f"{ALGORITHM}:{blake2b(_json.canonical(value, what=what), digest_size=16).hexdigest()}"
 
 
@@ -44,14 +49,18 @@ def difference(
         return f"$ ({error})"
 
     # The live side goes through the same decoding: an annotation may normalise a value.
-    there = _json.decode_args(_json.encode(live, what=what), types, what=what)
+    data = _json.encode(_json.lower_args(live, types, what=what), what=what)
+    there = _json.decode_args(data, types, what=what)
     for value in (*decoded, *there):
         _complete(value)
 
     # Without an annotation a set was decoded as a list: only the live side knows what it is.
     a, b = (
-        json.dumps(_json.sort_sets(json.loads(c), live), sort_keys=True)
-        for c in (_json.canonical(decoded, what=what), _json.canonical(there, what=what))
+        json.dumps(forget_not_set(_json.sort_sets(json.loads(c), live)), sort_keys=True)
+        for c in (
+            _json.canonical(_json.lower_args(side, types, what=what), what=what)
+            for side in (decoded, there)
+        )
     )
     return None if a == b else _first(json.loads(a), json.loads(b), "$")
 

@@ -1,27 +1,70 @@
 """Python values ↔ JSON bytes, by the types of annotations. Never pickle.
 
-`msgspec` does the work; pydantic models pass through their own validation. Non-finite floats, which
-JSON lacks, are tagged, and only payloads that hold one pay for it: the tag is announced by a prefix
-that is no JSON.
+`msgspec` does the work; pydantic models pass through their own validation, and `_forms` helps with
+annotations that msgspec refuses. Non-finite floats, which JSON lacks, are tagged, and only payloads
+that hold one pay for it: the tag is announced by a prefix that is no JSON.
+
+Whoever knows the annotation passes it to both directions. Without one a value is recorded all the
+same, as whoever starts a workflow by its name does, and comes back by the types of the reader.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sys
-from collections.abc import Callable
-from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
 
+from durable_core._signatures import short
 from durable_core.exceptions import DecodeError, EncodeError
 
-__all__ = ["canonical", "decode", "decode_args", "encode", "fields_of", "sort_sets"]
+from ._forms import Native, form_of, without_marks
+from ._models import enc_hook, name_of
+from ._unions import NAME
+
+__all__ = [
+    "canonical",
+    "decode",
+    "decode_args",
+    "decode_untyped",
+    "encode",
+    "fields_of",
+    "lower",
+    "lower_args",
+    "sort_sets",
+    "split",
+]
 
 _TAGGED = b"\x00"
 _FLOAT = "$float"
+
+
+def lower(value: Any, type_: Any, *, what: str) -> Any:
+    """Return what to encode of a value, so that `decode` finds back to it by its annotation.
+
+    Raises:
+        EncodeError: The value does not fit the annotation.
+    """
+    if type_ is Any:
+        return value
+
+    try:
+        return form_of(type_).lower(value)
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise EncodeError(f"{what} cannot be recorded as {name_of(type_)}: {error}") from error
+
+
+def lower_args(args: tuple[Any, ...], types: tuple[Any, ...], *, what: str) -> tuple[Any, ...]:
+    """Return what to encode of arguments, the i-th as ``types[i]``; see `lower`.
+
+    Raises:
+        EncodeError: An argument does not fit its type.
+    """
+    return tuple(
+        lower(arg, types[i], what=f"argument {i + 1} of {what}") if i < len(types) else arg
+        for i, arg in enumerate(args)
+    )
 
 
 def encode(value: Any, *, what: str) -> bytes:
@@ -29,7 +72,7 @@ def encode(value: Any, *, what: str) -> bytes:
 
     Args:
         value: Anything built of dataclasses, msgspec structs, pydantic models, enums, datetimes,
-            UUIDs, bytes, decimals, and JSON's own types.
+            UUIDs, bytes, decimals, paths, and JSON's own types; or what `lower` made of it.
         what: What is being encoded, for the message.
 
     Raises:
@@ -40,7 +83,7 @@ def encode(value: Any, *, what: str) -> bytes:
         # JSON has no NaN: msgspec writes null, which is also what None becomes, so look closer
         # then.
         if b"null" in data:
-            plain = msgspec.to_builtins(value, enc_hook=_enc_hook)
+            plain = msgspec.to_builtins(value, enc_hook=enc_hook)
             if _has_non_finite(plain):
                 return (
                     _TAGGED
@@ -66,19 +109,35 @@ def decode(data: bytes, type_: Any, *, what: str) -> Any:
         DecodeError: The record does not fit the type.
     """
     try:
-        if data[:1] == _TAGGED:
-            plain = json.loads(data[1:], object_hook=_untag)
-            return plain if type_ is Any else _convert(plain, type_)
-
         if type_ is Any:
-            return _any_decoder.decode(data)
+            return _plain(data)
 
-        return _decoder(type_)(data)
-    except (msgspec.ValidationError, msgspec.DecodeError, TypeError, ValueError) as error:
+        form = form_of(type_)
+        if data[:1] == _TAGGED:
+            return form.lift(_plain(data))
+
+        if not isinstance(form, Native):
+            return form.lift(_plain(data))
+
+        if _MARK in data:
+            # Recorded when the annotation was a union: its marks are no part of the value.
+            return form.lift(without_marks(_plain(data)))
+
+        return form.decode(data)
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
         text = data[:80].decode(errors="replace")
         raise DecodeError(
-            f"{what} does not fit {_name(type_)}: {error}; the record begins {text}"
+            f"{what} does not fit {name_of(type_)}: {error}; the record begins {text}"
         ) from error
+
+
+def decode_untyped(data: bytes, *, what: str) -> Any:
+    """Return recorded JSON in JSON's own types, without what only typed readers need.
+
+    Raises:
+        DecodeError: The record is no JSON.
+    """
+    return without_marks(decode(data, Any, what=what))
 
 
 def decode_args(data: bytes, types: tuple[Any, ...], *, what: str) -> tuple[Any, ...]:
@@ -87,19 +146,25 @@ def decode_args(data: bytes, types: tuple[Any, ...], *, what: str) -> tuple[Any,
     Raises:
         DecodeError: An argument does not fit its type.
     """
-    if data == b"[]":
-        return ()
-
-    if data[:1] == _TAGGED:
-        parts = [json.dumps(part).encode() for part in json.loads(data[1:])]
-        parts = [_TAGGED + part for part in parts]
-    else:
-        parts = [bytes(part) for part in _raw_list.decode(data)]
-
     return tuple(
         decode(part, types[i] if i < len(types) else Any, what=f"argument {i + 1} of {what}")
-        for i, part in enumerate(parts)
+        for i, part in enumerate(split(data))
     )
+
+
+def split(data: bytes) -> list[bytes]:
+    """Return the JSON of each element of a recorded array.
+
+    Raises:
+        DecodeError: The record is no array.
+    """
+    try:
+        if data[:1] == _TAGGED:
+            return [_TAGGED + json.dumps(part).encode() for part in json.loads(data[1:])]
+
+        return [bytes(part) for part in _raw_list.decode(data)]
+    except (msgspec.MsgspecError, TypeError, ValueError) as error:
+        raise DecodeError(f"{data[:80].decode(errors='replace')} is no array: {error}") from error
 
 
 def canonical(value: Any, *, what: str) -> bytes:
@@ -131,86 +196,22 @@ _REMEDY = (
 )
 
 
-def _enc_hook(value: Any) -> Any:
-    pydantic = sys.modules.get("pydantic")
-    if pydantic is not None:
-        if isinstance(value, pydantic.BaseModel):
-            # `round_trip` leaves out computed fields, which validation may refuse.
-            return value.model_dump(mode="json", by_alias=False, round_trip=True)
-
-        if isinstance(value, type(pydantic.AnyUrl("http://x"))):
-            return str(value)
-
-    raise EncodeError(f"{_name(type(value))} has no JSON form")
-
-
 def _canonical_hook(value: Any) -> Any:
-    return sort_sets(_enc_hook(value), value)
+    return sort_sets(enc_hook(value), value)
 
 
-def _dec_hook(type_: Any, value: Any) -> Any:
-    if type_ is object:
-        return value
-
-    pydantic = sys.modules.get("pydantic")
-    if pydantic is not None:
-        model: Any = type_
-        if isinstance(type_, type) and issubclass(type_, pydantic.BaseModel):
-            try:
-                return model.model_validate(value, **_BY_NAME)
-            except pydantic.ValidationError:
-                # A strict model takes a date, a set, … as JSON has it only from JSON.
-                return model.model_validate_json(json.dumps(value), **_BY_NAME)
-
-        return pydantic.TypeAdapter(type_).validate_python(value, **_BY_NAME)
-
-    raise TypeError(f"no way to build {_name(type_)} from JSON")
-
-
-# A model may have one alias for reading and another for writing; its names are always the same.
-_BY_NAME: dict[str, Any] = {"by_alias": False, "by_name": True}
-_encoder = msgspec.json.Encoder(enc_hook=_enc_hook)
+_MARK = f'"{NAME}"'.encode()
+_encoder = msgspec.json.Encoder(enc_hook=enc_hook)
 _canonical_encoder = msgspec.json.Encoder(enc_hook=_canonical_hook, order="deterministic")
 _any_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 _raw_list: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-@lru_cache(maxsize=1024)
-def _decoder(type_: Any) -> Callable[[bytes], Any]:
-    try:
-        return msgspec.json.Decoder(type_, dec_hook=_dec_hook).decode
-    except TypeError:
-        # Such as a union of models: what msgspec cannot tell apart, pydantic may.
-        adapter = _pydantic_adapter(type_)
-        if adapter is None:
-            raise
+def _plain(data: bytes) -> Any:
+    if data[:1] == _TAGGED:
+        return json.loads(data[1:], object_hook=_untag)
 
-        return partial(adapter.validate_json, **_BY_NAME)
-
-
-def _convert(plain: Any, type_: Any) -> Any:
-    try:
-        return msgspec.convert(plain, type_, dec_hook=_dec_hook, str_keys=True)
-    except msgspec.ValidationError:
-        raise
-    except TypeError:
-        adapter = _pydantic_adapter(type_)
-        if adapter is None:
-            raise
-
-        return adapter.validate_python(plain, **_BY_NAME)
-
-
-def _pydantic_adapter(type_: Any) -> Any:
-    """Return pydantic's adapter for a type, or None if pydantic is not in use or not able."""
-    pydantic = sys.modules.get("pydantic")
-    if pydantic is None:
-        return None
-
-    try:
-        return pydantic.TypeAdapter(type_)
-    except pydantic.errors.PydanticUserError:
-        return None
+    return _any_decoder.decode(data)
 
 
 def _has_non_finite(value: Any) -> bool:
@@ -286,6 +287,9 @@ def _locate(value: Any, path: str = "$", depth: int = 0) -> str:
     if depth > 20:
         return ""
 
+    if isinstance(value, dict) and (key := _odd_key(value)):
+        return f" (at {path}, {key})"
+
     children: list[tuple[str, Any]] = []
     if isinstance(value, (list, tuple, set, frozenset)):
         children = [(f"{path}[{i}]", v) for i, v in enumerate(value)]
@@ -300,17 +304,18 @@ def _locate(value: Any, path: str = "$", depth: int = 0) -> str:
     try:
         _encoder.encode(value)
     except Exception:  # noqa: BLE001  # whatever it is, this is the part that cannot be encoded
-        return "" if children and path == "$" else f" (at {path}, a {_name(type(value))})"
+        return "" if children and path == "$" else f" (at {path}, a {name_of(type(value))})"
 
     return ""
 
 
-def _name(type_: Any) -> str:
-    if isinstance(type_, type):
-        return (
-            type_.__qualname__
-            if type_.__module__ == "builtins"
-            else f"{type_.__module__}.{type_.__qualname__}"
-        )
+def _odd_key(mapping: dict[Any, Any]) -> str:
+    """Return what is said of a key that JSON cannot hold, or nothing."""
+    for key in mapping:
+        try:
+            _encoder.encode({key: None})
+        except Exception:  # noqa: BLE001  # whatever it is, this is the key
+            kind = name_of(type(key))
+            return f"the key {short(key)}, a {kind}: pass a list of pairs instead of a mapping"
 
-    return str(type_)
+    return ""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_core import _clock, _defaults, _faults
 from durable_core import exceptions as ex
+from durable_core._signatures import signature
 from durable_core.activity import _context, _defn
 from durable_core.history import (
     ActivityCancelled,
@@ -28,7 +29,7 @@ from durable_core.history import (
     Failure,
     Payload,
 )
-from durable_core.payloads import _json
+from durable_core.payloads import _faithful
 from durable_core.payloads._failures import qualified_name
 
 from ._threads import Threads
@@ -219,10 +220,8 @@ class Bodies:
     async def _attempt(self, start: Start, job: Job, started: float) -> bytes:
         """Run the body once and return the bytes of its result."""
         pending, unit, what = job.pending, job.pending.unit, job.what
-        types, _ = _defn.signature_types(job.body)
-        args = _json.decode_args(
-            pending.args, types if unit.arg_types is None else unit.arg_types, what=what
-        )
+        target = signature(job.body)
+        args = _faithful.decode_arguments(pending.args, target, unit.arg_types, owner=what)
         _context.current.set(
             _context.Running(
                 info=_context.Info(
@@ -264,14 +263,7 @@ class Bodies:
             ) from None
 
         _faults.reach("activity.body.after")
-        data = _json.encode(result, what=f"the result of {what}")
-        if len(data) > _defaults.PAYLOAD_LIMIT:
-            raise ex.EncodeError(
-                f"the result of {what} has {len(data):,} bytes, the limit is "
-                f"{_defaults.PAYLOAD_LIMIT:,}: store it elsewhere and return a reference"
-            )
-
-        return data
+        return _faithful.encode_result(result, pending.result, what=f"the result of {what}")
 
     async def _call(self, body: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         if _defn.is_async(body):

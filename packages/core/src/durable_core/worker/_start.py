@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from durable_core import _clock, _ids
 from durable_core.engine import python_version
 from durable_core.history import Payload, Start
-from durable_core.payloads import _digest, _json
+from durable_core.payloads import _digest, _faithful, _json
 from durable_core.stores import RunRow
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def new_start(
     """Return the start record of a new run.
 
     Raises:
+        ArgumentError: The workflow does not take so many arguments.
         EncodeError: An argument cannot be recorded.
         ValueError: The workflow id is empty or too long.
     """
@@ -48,6 +49,7 @@ def new_start(
 
     run_id = _ids.uuid7()
     what = f"the input of workflow {definition.name!r}"
+    data, digest = _input(definition, args, what=what)
     return Start(
         namespace=namespace,
         workflow_id=workflow_id,
@@ -55,8 +57,8 @@ def new_start(
         workflow_type=definition.name,
         task_queue=task_queue,
         time=_clock.now(),
-        args=Payload(data=_json.encode(args, what=what)),
-        args_digest=_digest.digest(args, what=what),
+        args=Payload(data=data),
+        args_digest=digest,
         seed=_ids.seed(),
         effect_scope=run_id,
         lineage=run_id,
@@ -65,6 +67,24 @@ def new_start(
         client=client,
         memo=None if memo is None else Payload(data=_json.encode(memo, what="the memo of a run")),
     )
+
+
+def _input(definition: Definition, args: tuple[Any, ...], *, what: str) -> tuple[bytes, str]:
+    """Return the bytes of the input and its digest."""
+    if definition.cls is object:
+        # Only its name is known here: what its arguments are is for its worker to say.
+        data = _json.encode(args, what=what)
+        _faithful.check_size(data, what=what)
+        return data, _digest.digest(args, what=what)
+
+    owner = f"workflow {definition.name!r}"
+    target = definition.signature
+    target.check_count(args, what=owner)
+    _faithful.check_result(target.result, owner=owner)
+    parameters = _faithful.expected(target, len(args))
+    data = _faithful.encode_arguments(args, parameters, owner=owner, what=what)
+    lowered = _json.lower_args(args, tuple(p.type for p in parameters), what=what)
+    return data, _digest.digest(lowered, what=what)
 
 
 def row_of(start: Start) -> RunRow:

@@ -9,7 +9,6 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from durable_core import _signatures
-from durable_core.activity._defn import signature_types
 from durable_core.exceptions import DefinitionError
 
 if TYPE_CHECKING:
@@ -67,15 +66,10 @@ class Definition:
         return self.run_fn if self.cls is None else self.cls
 
     @property
-    def arg_types(self) -> tuple[Any, ...]:
-        """The annotated types of the input."""
-        types = signature_types(self.run_fn)[0]
-        return types if self.cls is None else types[1:]
-
-    @property
-    def result_type(self) -> Any:
-        """The annotated type of the result."""
-        return signature_types(self.run_fn)[1]
+    def signature(self) -> _signatures.Signature:
+        """What it takes and returns."""
+        found = _signatures.signature(self.run_fn)
+        return found if self.cls is None else found.without_self()
 
 
 def run(fn: T, /) -> T:
