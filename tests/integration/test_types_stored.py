@@ -1,4 +1,4 @@
-"""The table of types through a store, and through a fresh interpreter on replay."""
+"""The tables of types and exceptions through a store, and through a fresh interpreter on replay."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 
 import pytest
 from durable_core import Client, Worker, workflow
+from durable_core.exceptions import WorkflowFailureError
+from support import types_errors as e
 from support import types_matrix as m
 from support.processes import TESTS
 
@@ -23,6 +25,20 @@ async def main():
         seen[case.id] = [repr(m.shape(value)) for value in [*flow.seen, result]]
 
     print(json.dumps(seen))
+
+asyncio.run(main())
+"""
+
+ERRORS = """
+import asyncio, json
+from durable_core import execute_workflow
+from support import types_errors as e
+
+async def main():
+    for name in e.RAISED:
+        await execute_workflow(e.Failing.run, name, id=name)
+
+    print(json.dumps(e.seen))
 
 asyncio.run(main())
 """
@@ -49,10 +65,67 @@ def test_every_type_is_in_a_fresh_interpreter_what_it_was_when_it_was_passed(run
         assert replayed[case.id] == [expected] * 4, case.id
 
 
+def test_every_exception_is_in_a_fresh_interpreter_what_it_was_when_it_was_raised(run):
+    live, replayed = run(ERRORS, 1), run(ERRORS, 2)
+
+    for name, make in e.RAISED.items():
+        expected = json.loads(json.dumps(e.described(make())))
+        assert live[name] == [expected] * 2, name
+        assert replayed[name] == [expected] * 2, name
+
+
+SCRIPT = """
+import asyncio
+from dataclasses import dataclass
+from durable_core import RetryPolicy, activity, execute_workflow, workflow
+
+@dataclass
+class Item:
+    sku: str
+
+class Missing(Exception):
+    def __init__(self, *, item):
+        super().__init__("missing")
+        self.item = item
+
+@activity.defn(retry_policy=RetryPolicy(maximum_attempts=1))
+def fails() -> None:
+    raise Missing(item=Item("a"))
+
 @workflow.defn
+class Failing:
+    @workflow.run
+    async def run(self) -> None:
+        try:
+            await workflow.execute_activity(fails)
+        except Exception as error:
+            print(type(error.cause) is Missing, error.cause.item)
+
+asyncio.run(execute_workflow(Failing.run, id="w"))
+"""
+
+
+def test_an_exception_of_the_script_itself_is_its_own_class_again(processes, store_url):
+    for _ in ("live", "replayed"):
+        done = processes.run(SCRIPT, DURABLE_URL=store_url).checked()
+        assert done.output == "True Item(sku='a')\n"
+
+
+class BrokeError(Exception):
+    """Fails a run by itself."""
+
+    def __init__(self, missing: m.Item) -> None:
+        super().__init__("no money")
+        self.missing = missing
+
+
+@workflow.defn(failure_exception_types=[BrokeError])
 class Paying:
     @workflow.run
     async def run(self, who: m.Person | m.Robot) -> m.Person | m.Robot:
+        if isinstance(who, m.Robot):
+            raise BrokeError(m.Item("oil"))
+
         return who
 
 
@@ -63,6 +136,14 @@ def test_a_client_has_the_types_of_what_it_started_and_plain_json_of_anything_el
         plain = await client.get_workflow_handle("a").result()
         friend = {"name": "Bob", "born": None, "tags": ["x"], "friends": []}
         assert plain == {"name": "Ann", "born": "2024-02-29", "tags": [], "friends": [friend]}
+
+        robot = m.Robot(name="a")
+        handle = await client.start_workflow(Paying.run, robot, id="b", task_queue="q")
+        with pytest.raises(WorkflowFailureError) as caught:
+            await handle.result()
+
+        assert type(caught.value.cause) is BrokeError
+        assert caught.value.cause.missing == m.Item("oil")
 
     async def main():
         async with (

@@ -60,9 +60,7 @@ class FakeHost:
 
         return self._activities[name]
 
-    def check_body(self, unit: Unit) -> None:
-        if unit.body is not None:
-            self.failures.allow_module(unit.body.__module__)
+    def check_body(self, unit: Unit) -> None: ...
 
 
 def new_start(

@@ -207,14 +207,8 @@ def test_our_other_exceptions_come_back_as_themselves(error):
 def test_a_builtin_comes_back_as_itself(error):
     back = again(Registry(), error)
 
-    if isinstance(
-        error, UnicodeDecodeError
-    ):  # its bytes have no JSON form that comes back as bytes
-        assert isinstance(back, ex.ApplicationError)
-        assert back.type == "UnicodeDecodeError"
-    else:
-        assert type(back) is type(error)
-        assert back.args == error.args
+    assert type(back) is type(error)
+    assert (back.args, str(back)) == (error.args, str(error))
 
 
 def test_a_class_of_a_known_module_comes_back_with_its_arguments_and_attributes(registry):
@@ -272,12 +266,10 @@ def test_an_exception_that_holds_a_live_object_becomes_an_application_error(regi
     assert str(back) == "the client failed"
 
 
-def test_an_exception_whose_arguments_would_come_back_changed_becomes_an_application_error(
-    registry,
-):
+def test_a_tuple_among_the_arguments_comes_back_as_a_tuple(registry):
     back = again(registry, TupleError((1, 2)))
 
-    assert type(back) is ex.ApplicationError
+    assert (type(back), back.args) == (TupleError, ((1, 2),))
 
 
 def test_a_dataclass_comes_back_by_its_fields(registry):
@@ -313,7 +305,7 @@ def test_a_registered_class_whose_state_cannot_be_recorded_keeps_its_name_and_te
 
 def test_a_class_that_cannot_be_built_any_more_does_not_hide_its_failure(registry):
     record = registry.record(LimitError(limit=3, used=4))
-    changed = msgspec.structs.replace(record, state=b'{"fields":{"gone":1}}')
+    changed = msgspec.structs.replace(record, state=b'{"args":1}')
 
     back = registry.rebuild(changed)
 

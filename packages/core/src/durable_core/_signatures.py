@@ -27,6 +27,7 @@ __all__ = [
     "Signature",
     "check_definition",
     "locals_of",
+    "modules_of",
     "remember_locals",
     "short",
     "signature",
@@ -218,6 +219,16 @@ def _own_annotations(target: Any) -> dict[str, Any]:
 def locals_of(target: object) -> Mapping[str, Any]:
     """Return the local classes that were in sight where a function or class was defined."""
     return {**_type_parameters(target), **getattr(target, _LOCALS, {})}
+
+
+def modules_of(fn: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the modules that define a callable, and the class of its object if it is a method."""
+    found = {getattr(_annotated(fn), "__module__", None): None}
+    owner = getattr(fn, "__self__", None)
+    if owner is not None:
+        found[(owner if isinstance(owner, type) else type(owner)).__module__] = None
+
+    return tuple(name for name in found if name)
 
 
 def _type_parameters(target: object) -> dict[str, Any]:

@@ -136,6 +136,9 @@ class Unit:
         resources: Live objects for the body by role, see `durable_core.activity.resource`.
         options: Timeouts and retries.
         summary: One line for people.
+        failure_modules: Modules of user code that the body calls, such as that of a tool. An
+            exception of a class that one of them defines or names comes back as that class, as one
+            of the body's own module does.
         raise_cause: Whether a failure surfaces as the cause itself instead of as `ActivityError`.
         in_context: Whether the body runs in a copy of the context that scheduled it, instead of the
             context that started the run.
@@ -152,6 +155,7 @@ class Unit:
     resources: Mapping[str, Any] = field(default_factory=dict[str, Any])
     options: UnitOptions = field(default_factory=UnitOptions)
     summary: str | None = None
+    failure_modules: tuple[str, ...] = ()
     raise_cause: bool = True
     in_context: bool = True
 

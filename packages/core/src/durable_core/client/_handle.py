@@ -394,7 +394,8 @@ class WorkflowHandle(Generic[R]):
             return cast("R", _json.decode(data, type_, what=what))
 
         if isinstance(last, history.FailRun | history.TerminateRun):
-            raise failure_error(row, failures.rebuild(last.failure))
+            modules = () if self._definition is None else (self._definition.module,)
+            raise failure_error(row, failures.rebuild(last.failure, modules=modules))
 
         raise ex.StoreCorruptError(f"run {row.run_id} is {row.status} and its record has no end")
 

@@ -393,7 +393,8 @@ def _finished(embedded: Embedded, row: RunRow, done: Run) -> Finished:
         return Finished(row.workflow_id, row.run_id, resources, closed.result.data, None)
 
     if isinstance(closed, history.FailRun | history.TerminateRun):
-        failure = embedded.worker.registered.failures.rebuild(closed.failure)
+        failures = embedded.worker.registered.failures
+        failure = failures.rebuild(closed.failure, modules=done.modules)
         reason = done.handlers.cancellation_reason
         asked = isinstance(closed, history.FailRun) and closed.cancelled and reason is not None
         if asked:

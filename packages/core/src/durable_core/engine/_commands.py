@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
 from durable_core import exceptions as ex
-from durable_core._signatures import signature
+from durable_core._signatures import modules_of, signature
 from durable_core.adapter import Unit
 from durable_core.history import (
     CancelActivity,
@@ -71,12 +71,14 @@ class Pending:
 
     Attributes:
         result: How its result is annotated.
+        modules: Those whose exception classes a failure of it may come back as.
     """
 
     seq: int
     unit: Unit
     args: bytes
     result: Parameter
+    modules: tuple[str, ...]
     occurrence: int
     future: ActivityFuture
     context: contextvars.Context
@@ -102,12 +104,18 @@ class Commands:
         pending: Activities without an outcome, by command number.
         timers: Timers that have not fired, by command number.
         next_seq: Number of the next command.
+        modules: Those whose exception classes the failures of activities may come back as.
         collected: What the activation under way has asked for so far.
         time: Of the activation under way, in seconds since the epoch.
     """
 
     def __init__(
-        self, start: Start, loop: WorkflowLoop, host: Host, context: contextvars.Context
+        self,
+        start: Start,
+        loop: WorkflowLoop,
+        host: Host,
+        context: contextvars.Context,
+        module: str,
     ) -> None:
         self.expected: Expected | None = None
         self.pending: dict[int, Pending] = {}
@@ -119,6 +127,8 @@ class Commands:
         self._loop = loop
         self._host = host
         self._context = context
+        self._module = module
+        self.modules: dict[str, None] = {module: None}
         self._occurrences: dict[tuple[str, str], int] = {}
         self._timer_occurrences = 0
         self._texts = Texts(start.lineage)
@@ -165,12 +175,16 @@ class Commands:
             seq, args = recorded.seq, recorded.args.data
 
         self.next_seq = max(self.next_seq, seq + 1)
+        # Not all that this run has met so far: another order of events must not find other classes.
+        modules = (self._module, *modules_of(body), *unit.failure_modules)
+        self.modules.update(dict.fromkeys(modules))
         future = ActivityFuture(loop=self._loop, owner=self, seq=seq, unit=unit)
         self.pending[seq] = Pending(
             seq=seq,
             unit=unit,
             args=args,
             result=result,
+            modules=modules,
             occurrence=occurrence,
             future=future,
             context=contextvars.copy_context() if unit.in_context else self._context.copy(),

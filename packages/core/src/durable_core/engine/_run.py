@@ -21,7 +21,7 @@ from uuid import UUID
 
 from durable_core import _clock
 from durable_core import exceptions as ex
-from durable_core._signatures import signature
+from durable_core._signatures import modules_of, signature
 from durable_core.activity import _defn as activity_defn
 from durable_core.adapter import Capabilities, Unit
 from durable_core.history import (
@@ -104,7 +104,7 @@ class Run:
         self._outer = context or contextvars.copy_context()
         # The run's own: what one execution sets must not be there at the next.
         self._context = self._outer.copy()
-        self._commands = Commands(start, self._loop, host, self._context)
+        self._commands = Commands(start, self._loop, host, self._context, definition.module)
         self._random = Random(self._derive("random"))  # noqa: S311  # replayable, not secret
         self._uuids = Random(self._derive("uuid"))  # noqa: S311
         self._python = start.python
@@ -124,6 +124,11 @@ class Run:
         )
         run.wake = self.wake
         return run
+
+    @property
+    def modules(self) -> Iterable[str]:
+        """Modules whose exception classes the failures of its activities may come back as."""
+        return self._commands.modules
 
     @property
     def pending(self) -> dict[int, Pending]:
@@ -358,7 +363,7 @@ class Run:
         pending.future.set_result(_json.decode(event.result.data, pending.result.type, what=what))
 
     def _failure(self, pending: Pending, event: ActivityFailed) -> BaseException:
-        cause = self._host.failures.rebuild(event.failure)
+        cause = self._host.failures.rebuild(event.failure, modules=pending.modules)
         if isinstance(cause, (StopIteration, asyncio.CancelledError)):
             # Neither can travel through a future as itself.
             cause = ex.ApplicationError(str(cause), type=event.failure.type)

@@ -76,6 +76,8 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
         non_retryable: Whether it said that another attempt is pointless.
         retry_after: Seconds until the next attempt, if it said so.
         cause: The failure below it.
+        members: The failures inside it, of an exception group.
+        notes: What `add_note` added to it.
     """
 
     type: str
@@ -87,6 +89,8 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     non_retryable: bool = False
     retry_after: float | None = None
     cause: Failure | None = None
+    members: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):

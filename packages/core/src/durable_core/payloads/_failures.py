@@ -1,193 +1,130 @@
 """Exceptions ↔ recorded failures (ENGINE R21).
 
 An exception is rebuilt from its record, live and on replay alike, so that workflow code sees the
-same object either way. A class is rebuilt if it is one of ours, a builtin, registered here, or
-found in a module that was named as safe to import (those of registered workflows and activities).
-Any other becomes an `ApplicationError` whose ``type`` is the qualified name.
+same object either way. A class is rebuilt if it is one of ours, a builtin, registered, or known by
+name to the modules that have to do with the failed activity (see `_classes`). Any other becomes an
+`ApplicationError` whose ``type`` is the qualified name.
+
+No class is called with what a record says: an object is made empty and gets its arguments and
+attributes back, whatever its ``__init__`` takes. Those that are no JSON carry their type with them.
+If one would come back changed, the class is given up, and name and message remain.
 """
 
 from __future__ import annotations
 
 import asyncio
-import builtins
-import dataclasses
-import sys
 import traceback
 from datetime import timedelta
-from typing import Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from durable_core import exceptions as ex
 from durable_core._codecs import exception_codecs
+from durable_core._signatures import short
 from durable_core.history import Failure
 
-from . import _json
+from . import _json, _tagged
+from ._classes import find_class, find_exception, qualified_name
+from ._state import restore, state_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["Registry", "failure_from", "qualified_name"]
 
 _STACK_LIMIT = 16_384
-
-
-def qualified_name(cls: type) -> str:
-    """Return the name under which a class is recorded; builtins go without their module."""
-    return (
-        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-    )
+_DEPTH_LIMIT = 50
+# Attributes of our own exceptions, which a failure holds elsewhere.
+_OURS = frozenset(
+    {
+        *("message", "details", "type", "non_retryable", "next_retry_delay"),
+        *("activity_type", "activity_id", "attempts", "retry_state"),
+    }
+)
 
 
 class Registry:
-    """Knows which exception classes may be rebuilt, and how."""
+    """Knows in which modules exception classes are looked for."""
 
     def __init__(self) -> None:
-        self._modules = {ex.__name__}
+        self._modules = [ex.__name__]
 
     def allow_module(self, module: str) -> None:
-        """Let exceptions that are defined in this module be rebuilt from their arguments."""
-        self._modules.add(module)
+        """Let exceptions that this module defines or names be rebuilt from every failure."""
+        if module not in self._modules:
+            self._modules.append(module)
 
     def record(self, error: BaseException) -> Failure:
         """Return the record of an exception and of its causes. Never raises."""
         return failure_from(error)
 
-    def rebuild(self, failure: Failure) -> BaseException:
-        """Return the exception that a record stands for, with its causes. Never raises."""
+    def rebuild(self, failure: Failure, *, modules: Iterable[str] = ()) -> BaseException:
+        """Return the exception that a record stands for, with its causes. Never raises.
+
+        Args:
+            failure: The record.
+            modules: Where else to look for its class and for those of its attributes.
+        """
+        known = tuple(dict.fromkeys((*self._modules, *modules)))
         try:
-            error = self._build(failure)
+            error = _build(failure, known)
         except Exception as problem:  # noqa: BLE001  # a class that changed must not hide its own failure
             error = ex.ApplicationError(
                 f"{failure.message} (not rebuilt: {problem})", type=failure.type
             )
 
         if failure.cause is not None:
-            error.__cause__ = self.rebuild(failure.cause)
+            error.__cause__ = self.rebuild(failure.cause, modules=modules)
+
+        for note in failure.notes:
+            error.add_note(note)
 
         return error
 
-    def _build(self, failure: Failure) -> BaseException:
-        own = self._build_own(failure)
-        if own is not None:
-            return own
 
-        if failure.state:
-            state = _json.decode(failure.state, dict[str, Any], what=f"the failure {failure.type}")
-            codec = next(
-                (c for c in exception_codecs.values() if qualified_name(c.cls) == state.get("by")),
-                None,
-            )
-            if codec is not None:
-                return codec.from_state(state["state"])
-
-            cls = self._find(failure.type)
-            if cls is not None and "fields" in state:
-                return cls(**state["fields"])
-
-            if cls is not None and "args" in state:
-                error = cls.__new__(cls)
-                error.args = tuple(state["args"])
-                error.__dict__.update(state.get("attributes", {}))
-                return error
-
-        return ex.ApplicationError(
-            failure.message, type=failure.type, non_retryable=failure.non_retryable
-        )
-
-    def _build_own(self, failure: Failure) -> BaseException | None:
-        match failure.kind:
-            case "application":
-                details = (
-                    _json.decode(failure.details, list[Any], what="details")
-                    if failure.details
-                    else []
-                )
-                delay = (
-                    None if failure.retry_after is None else timedelta(seconds=failure.retry_after)
-                )
-                return ex.ApplicationError(
-                    failure.message,
-                    *details,
-                    type=failure.type or None,
-                    non_retryable=failure.non_retryable,
-                    next_retry_delay=delay,
-                )
-            case "cancelled":
-                return ex.CancelledError(failure.message)
-            case "terminated":
-                return ex.TerminatedError(failure.message)
-            case "timeout":
-                state = (
-                    _json.decode(failure.state, dict[str, Any], what="a timeout")
-                    if failure.state
-                    else {}
-                )
-                return ex.TimeoutError(
-                    failure.message,
-                    type=ex.TimeoutType(state["type"]) if state.get("type") else None,
-                )
-            case "activity":
-                state = _json.decode(failure.state, dict[str, Any], what="an activity failure")
-                retry_state = state.get("retry_state")
-                return ex.ActivityError(
-                    failure.message,
-                    activity_type=state["activity_type"],
-                    activity_id=state["activity_id"],
-                    attempts=state["attempts"],
-                    retry_state=ex.RetryState(retry_state) if retry_state else None,
-                )
-            case _:
-                return None
-
-    def _find(self, name: str) -> type[BaseException] | None:
-        module, _, qualname = name.rpartition(".")
-        if not module:
-            found: Any = getattr(builtins, name, None)
-        else:
-            # A nested class has dots in its qualified name, so the module is the longest known
-            # prefix.
-            while module and module not in self._modules:
-                module, _, head = module.rpartition(".")
-                qualname = f"{head}.{qualname}"
-
-            found = sys.modules.get(module)
-            for part in qualname.split("."):
-                found = getattr(found, part, None)
-
-        return found if isinstance(found, type) and issubclass(found, BaseException) else None
-
-
-def failure_from(error: BaseException) -> Failure:
+def failure_from(error: BaseException, *, depth: int = 0) -> Failure:
     """Return the record of an exception and of its causes. Never raises."""
-    try:
-        message = str(error)
-    except Exception as problem:  # noqa: BLE001  # a broken __str__ must not lose the failure
-        message = f"<no message: str() raised {problem!r}>"
-
-    cause = error.__cause__
+    cause = error.__cause__ if depth < _DEPTH_LIMIT else None  # a chain may be a ring
+    notes = getattr(error, "__notes__", ())
     common: dict[str, Any] = {
-        "message": message,
-        "stack": "".join(traceback.format_exception(error))[-_STACK_LIMIT:],
-        "cause": failure_from(cause) if cause is not None else None,
+        "message": _message(error),
+        "stack": _stack(error, chain=not depth),
+        "cause": failure_from(cause, depth=depth + 1) if cause is not None else None,
+        "notes": tuple(n for n in notes if isinstance(n, str)) if isinstance(notes, list) else (),
     }
     match error:
         case ex.ApplicationError():
             delay = error.next_retry_delay
             own_name = "" if type(error) is ex.ApplicationError else qualified_name(type(error))
             return Failure(
-                type=error.type or own_name,
+                type=str(error.type or own_name),
                 kind="application",
-                non_retryable=error.non_retryable,
+                non_retryable=bool(error.non_retryable),
                 details=_details(error.details),
                 retry_after=None if delay is None else delay.total_seconds(),
+                state=_own_state(error, ex.ApplicationError, {"type": error.type}),
                 **common,
             )
         case ex.CancelledError():
-            return Failure(type=qualified_name(type(error)), kind="cancelled", **common)
+            return Failure(
+                type=qualified_name(type(error)),
+                kind="cancelled",
+                details=_details(error.details),
+                state=_own_state(error, ex.CancelledError),
+                **common,
+            )
         case asyncio.CancelledError():
             return Failure(
                 type="durable_core.exceptions.CancelledError", kind="cancelled", **common
             )
         case ex.TerminatedError():
-            return Failure(type=qualified_name(type(error)), kind="terminated", **common)
+            state = _own_state(error, ex.TerminatedError)
+            return Failure(
+                type=qualified_name(type(error)), kind="terminated", state=state, **common
+            )
         case ex.TimeoutError():
-            state = _json.encode({"type": int(error.type) if error.type else 0}, what="a timeout")
+            facts: dict[str, Any] = {"type": int(error.type) if error.type else 0}
+            state = _own_state(error, ex.TimeoutError, facts, always=True)
             return Failure(type=qualified_name(type(error)), kind="timeout", state=state, **common)
         case ex.ActivityError():
             facts = {
@@ -196,47 +133,176 @@ def failure_from(error: BaseException) -> Failure:
                 "attempts": error.attempts,
                 "retry_state": int(error.retry_state) if error.retry_state else 0,
             }
-            state = _json.encode(facts, what="an activity failure")
+            state = _own_state(error, ex.ActivityError, facts, always=True)
             return Failure(type=qualified_name(type(error)), kind="activity", state=state, **common)
         case _:
+            members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
             non_retryable = isinstance(error, (TypeError, ex.EncodeError, ex.DecodeError))
             return Failure(
                 type=qualified_name(type(error)),
                 state=_state(error),
                 non_retryable=non_retryable,
+                members=tuple(failure_from(e, depth=depth + 1) for e in members),
                 **common,
             )
 
 
-def _details(details: tuple[Any, ...]) -> bytes:
+# What is recorded
+
+
+def _message(error: BaseException) -> str:
     try:
-        return _json.encode(list(details), what="details") if details else b""
-    except ex.EncodeError:
-        return _json.encode([repr(d) for d in details], what="details")
+        return str(error)
+    except Exception as problem:  # noqa: BLE001  # a broken __str__ must not lose the failure
+        return f"<no message: str() raised {short(problem)}>"
+
+
+def _stack(error: BaseException, *, chain: bool) -> str:
+    try:
+        return "".join(traceback.format_exception(error, chain=chain))[-_STACK_LIMIT:]
+    except Exception as problem:  # noqa: BLE001  # as above
+        return f"<no traceback: {short(problem)}>"
+
+
+def _details(details: tuple[Any, ...]) -> bytes:
+    if not details:
+        return b""
+
+    try:
+        return _json.encode(_tagged.dump(list(details)), what="details")
+    except (TypeError, ValueError, RecursionError):
+        return _json.encode([short(d, 1000) for d in details], what="details")
+
+
+def _own_state(
+    error: BaseException,
+    base: type[BaseException],
+    facts: dict[str, Any] | None = None,
+    *,
+    always: bool = False,
+) -> bytes:
+    """Return what rebuilds one of our exceptions beside the fields of a failure.
+
+    Args:
+        error: The exception.
+        base: Its kind; of a subclass the own attributes are kept, too.
+        facts: What its kind keeps.
+        always: Whether the facts are needed for the base class as well.
+    """
+    found = dict(facts or {}) if always else {}
+    if type(error) is not base:
+        try:
+            own = {**(facts or {}), **state_of(error, without=_OURS)}
+            encoded = _json.encode({**own, "class": qualified_name(type(error))}, what="a failure")
+        except Exception:  # noqa: BLE001  # of a user's object; the class is given up
+            encoded = b""
+
+        if encoded:
+            return encoded
+
+    return _json.encode(found, what="a failure") if found else b""
 
 
 def _state(error: BaseException) -> bytes:
-    """Return JSON that rebuilds an exception, or nothing if it holds what has no JSON form."""
+    """Return JSON that rebuilds an exception, or nothing if it holds what would not come back."""
     try:
         codec = next(
             (exception_codecs[c] for c in type(error).__mro__ if c in exception_codecs), None
         )
         if codec is not None:
-            known = {"by": qualified_name(codec.cls), "state": codec.to_state(error)}
-            return _json.encode(known, what="a failure")
+            state: dict[str, Any] = {"by": qualified_name(codec.cls)}
+            state["state"] = _tagged.dump(codec.to_state(error))
+        else:
+            state = state_of(error)
 
-        if dataclasses.is_dataclass(error):
-            fields = {f.name: getattr(error, f.name) for f in dataclasses.fields(error) if f.init}
-            return _json.encode({"fields": fields}, what="a failure")
-
-        state: dict[str, Any] = {"args": list(error.args)}
-        attributes = {k: v for k, v in vars(error).items() if not k.startswith("__")}
-        if attributes:
-            state["attributes"] = attributes
-
-        encoded = _json.encode(state, what="a failure")
+        return _json.encode(state, what="a failure")
     except Exception:  # noqa: BLE001  # to_state is user code; it must not hide the failure
         return b""
 
-    # Only what comes back as it was may be used: a tuple, say, would return as a list.
-    return encoded if cast("object", _json.decode(encoded, Any, what="a failure")) == state else b""
+
+# What is rebuilt
+
+
+def _build(failure: Failure, modules: tuple[str, ...]) -> BaseException:
+    state = _json.decode(failure.state, Any, what="a failure") if failure.state else {}
+    find = partial(find_class, modules=modules, anywhere=True)
+    if failure.kind:
+        error = _ours(failure, state, find)
+        cls = find_exception(str(state.get("class")), modules) if "class" in state else None
+        return error if cls is None else _as_subclass(error, cls, state, modules)
+
+    if "by" in state:
+        codec = next(
+            (c for c in exception_codecs.values() if qualified_name(c.cls) == state["by"]), None
+        )
+        if codec is not None:
+            return codec.from_state(_tagged.load(state["state"], find))
+
+    cls = find_exception(failure.type, modules)
+    if cls is not None and "args" in state:
+        registry = Registry()
+        members = [registry.rebuild(m, modules=modules) for m in failure.members]
+        return restore(cls, state, _finder(cls, modules), members)
+
+    return ex.ApplicationError(
+        failure.message, type=failure.type, non_retryable=failure.non_retryable
+    )
+
+
+def _finder(cls: type, modules: tuple[str, ...]) -> _tagged.Find:
+    """Return what finds classes of attributes: also where the exception's class is defined."""
+    own = [c.__module__ for c in cls.__mro__ if c.__module__ != "builtins"]
+    return partial(find_class, modules=tuple(dict.fromkeys((*modules, *own))), anywhere=True)
+
+
+def _as_subclass(
+    error: BaseException, cls: type[BaseException], state: dict[str, Any], modules: tuple[str, ...]
+) -> BaseException:
+    """Return a user's subclass of one of our exceptions, with its own attributes."""
+    found = restore(cls, state, _finder(cls, modules), [])
+    vars(found).update({**vars(error), **vars(found)})
+    if isinstance(found, ex.ApplicationError):
+        found.type = state.get("type")
+
+    return found
+
+
+def _ours(failure: Failure, state: dict[str, Any], find: _tagged.Find) -> BaseException:
+    match failure.kind:
+        case "application":
+            delay = failure.retry_after
+            return ex.ApplicationError(
+                failure.message,
+                *_loaded_details(failure, find),
+                type=failure.type or None,
+                non_retryable=failure.non_retryable,
+                next_retry_delay=None if delay is None else timedelta(seconds=delay),
+            )
+        case "cancelled":
+            return ex.CancelledError(failure.message, *_loaded_details(failure, find))
+        case "terminated":
+            return ex.TerminatedError(failure.message)
+        case "timeout":
+            which = state.get("type")
+            return ex.TimeoutError(failure.message, type=ex.TimeoutType(which) if which else None)
+        case _:
+            why = state.get("retry_state")
+            return ex.ActivityError(
+                failure.message,
+                activity_type=state["activity_type"],
+                activity_id=state["activity_id"],
+                attempts=state["attempts"],
+                retry_state=ex.RetryState(why) if why else None,
+            )
+
+
+def _loaded_details(failure: Failure, find: _tagged.Find) -> list[Any]:
+    if not failure.details:
+        return []
+
+    plain = _json.decode(failure.details, Any, what="details")
+    try:
+        return [_tagged.load(detail, find) for detail in plain]
+    except (LookupError, ValueError, TypeError):
+        # Of a class that is not known here: JSON's own types are better than nothing.
+        return [_tagged.untagged(detail) for detail in plain]

@@ -56,7 +56,9 @@ class Registered:
             )
 
         self._workflows[definition.name] = definition
-        self.failures.allow_module(definition.target.__module__)
+        if not self._any_activity:
+            # Else what a failure comes back as would depend on what else ran in this process.
+            self.failures.allow_module(definition.module)
 
     def workflow(self, name: str) -> workflow_defn.Definition:
         """Return a workflow by name.
@@ -104,7 +106,6 @@ class Registered:
         if unit.body is None:
             return
 
-        self.failures.allow_module(unit.body.__module__)
         if activity_defn.definition_of(unit.body) is not None and not self._any_activity:
             self.activity(unit.name)
 

@@ -66,6 +66,11 @@ class Definition:
         return self.run_fn if self.cls is None else self.cls
 
     @property
+    def module(self) -> str:
+        """The module that defines it."""
+        return str(self.target.__module__)
+
+    @property
     def signature(self) -> _signatures.Signature:
         """What it takes and returns."""
         found = _signatures.signature(self.run_fn)
