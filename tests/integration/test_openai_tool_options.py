@@ -306,9 +306,6 @@ def test_cancelling_the_await_cancels_the_run_as_in_the_sdk(bench):
     assert ended == ["cancelled"]
 
 
-@pytest.mark.xfail(
-    reason="open: an exception of the user's own comes back as ApplicationError", strict=True
-)
 def test_the_cause_of_a_failed_tool_is_the_users_exception(bench):
     tool = flaky_tool(bench, 99, failure_error_function=None)
     worker = agent("Worker", call("flaky", text="a"), tools=[tool])

@@ -26,6 +26,7 @@ from durable_core.common import RetryPolicy
 
 from . import _outputs
 from ._context import others_ran, watched
+from ._modules import modules_behind
 from ._scope import current_scope, entered
 
 __all__ = ["TOOL_CALL", "durable_invoke"]
@@ -113,6 +114,7 @@ def durable_invoke(original: Invoke, result_type: Callable[..., Any]) -> Invoke:
             },
             options=call.apply(_OPTIONS),
             summary=f"{name}({_short(arguments)})",
+            failure_modules=modules_behind(function_tool.on_invoke_tool),
         )
         try:
             record = await engine.schedule(unit)
