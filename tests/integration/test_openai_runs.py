@@ -18,6 +18,7 @@ from durable_core import embedded, workflow
 from durable_core.exceptions import NotSupported, WorkflowAlreadyStartedError
 from durable_openai_agents import DurableRunner
 from openai import AsyncOpenAI
+from openai.types.responses import ResponseOutputMessage, ResponseOutputText
 from support.agents_bench import (
     ECHO,
     REPEAT,
@@ -47,6 +48,21 @@ def test_other_input_under_a_known_id_is_explained(bench):
     assert raised.value.workflow_id == "chat-7"
     assert bench.run_once(greeter, "one", workflow_id="chat-7").final_output == "hello"
     assert len(bench.requests()) == 1
+
+
+def test_an_item_of_the_input_may_be_an_object_of_the_client(bench):
+    said = ResponseOutputMessage(
+        id="msg_1",
+        content=[ResponseOutputText(text="before", type="output_text", annotations=[])],
+        role="assistant",
+        status="completed",
+        type="message",
+    )
+    items = [{"role": "user", "content": "one"}, said, {"role": "user", "content": "two"}]
+    greeter = agent("Greeter", REPEAT)
+    assert bench.compare(greeter, items, id="chat").recorded.final_output == "two"
+    with pytest.raises(WorkflowAlreadyStartedError, match="other input"):
+        bench.run_once(greeter, items[:2], workflow_id="chat")
 
 
 def test_another_agent_under_a_known_id_is_explained(bench):
