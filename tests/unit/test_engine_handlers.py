@@ -147,8 +147,8 @@ def test_a_query_of_a_run_that_has_ended_is_answered():
     [
         ("nothing", (), "has no query 'nothing'; it has 'bad', 'count', 'meddles', 'of'"),
         ("bad", (), "ValueError: no"),
-        ("of", (), "missing a required argument: 'item'"),
-        ("of", ("fig", "pear"), "too many positional arguments"),
+        ("of", (), "takes 1 argument .item., got none"),
+        ("of", ("fig", "pear"), "takes 1 argument .item., got 2"),
         ("of", (7,), "does not fit str"),
     ],
 )

@@ -257,10 +257,10 @@ def test_what_has_no_annotation_is_told_to_get_one():
     ids=str,
 )
 def test_a_result_that_nothing_brings_back_is_found_before_the_activity_runs(annotation):
-    @activity.defn
     def body(): ...
 
     body.__annotations__ = {"return": annotation}
+    body = activity.defn(body)
 
     async def code():
         await workflow.execute_activity(body)

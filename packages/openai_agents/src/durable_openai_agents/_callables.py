@@ -22,6 +22,7 @@ from durable_core.adapter import Unit, UnitOptions, current_engine
 from durable_core.common import RetryPolicy
 
 from ._context import others_ran, watched
+from ._modules import modules_behind
 from ._scope import current_scope
 
 __all__ = ["Condition", "durable_instructions", "durable_prompt", "inline", "users_condition"]
@@ -182,8 +183,6 @@ class _Asked:
             ):
                 return self._to_record(await answer)
 
-        # As of the user's own module: the exceptions that it defines come back as themselves.
-        body.__module__ = _module(self.fn)
         try:
             return await engine.schedule(
                 Unit(
@@ -193,6 +192,7 @@ class _Asked:
                     result_type=Any,
                     options=_OPTIONS,
                     summary=self.what,
+                    failure_modules=modules_behind(self.fn),
                 )
             )
         except ex.CancelledError as error:
@@ -220,10 +220,6 @@ class _Asked:
 
 def _is_inline(fn: Any) -> bool:
     return getattr(_unwrapped(fn), _INLINE, False) is True
-
-
-def _module(fn: Any) -> str:
-    return str(getattr(_unwrapped(fn), "__module__", None) or __name__)
 
 
 def _unwrapped(fn: Any) -> Any:

@@ -12,7 +12,7 @@ from durable_core import _clock, _defaults, _ids, history
 from durable_core import exceptions as ex
 from durable_core._arguments import UNSET, arguments
 from durable_core._signatures import signature
-from durable_core.payloads import _json
+from durable_core.payloads import _faithful, _json
 from durable_core.stores import InboxRow, Outcome
 from durable_core.worker import _stalls
 from durable_core.worker._owned import LostRunError
@@ -175,12 +175,12 @@ class WorkflowHandle(Generic[R]):
 
         Raises:
             WorkflowNotFoundError: There is no such run, or it has ended.
+            ArgumentError: The signal does not take so many arguments.
             EncodeError: An argument cannot be recorded.
             StoreError: The signal could not be written.
         """
         name = workflow_defn.signal_name(signal)
-        what = f"the arguments of the signal {name!r}"
-        payload = history.Payload(data=_json.encode(arguments(arg, args), what=what))
+        payload = history.Payload(data=_encoded(signal, arguments(arg, args), f"signal {name!r}"))
         await self._send(
             history.SignalReceived(
                 name=name,
@@ -282,13 +282,16 @@ class WorkflowHandle(Generic[R]):
             NotRegisteredError: This process does not know the run's code.
         """
         name = workflow_defn.query_name(query)
-        what = f"the arguments of the query {name!r}"
-        data = await self._answer(name, _json.encode(arguments(arg, args), what=what))
+        owner = f"query {name!r}"
+        data = await self._answer(name, _encoded(query, arguments(arg, args), owner))
         if not isinstance(query, str):
             result_type = signature(query).result.type
 
-        type_ = Any if result_type is None else result_type
-        return _json.decode(data, type_, what=f"the answer of the query {name!r}")
+        what = f"the answer of {owner}"
+        if result_type is None:
+            return _json.decode_untyped(data, what=what)
+
+        return _json.decode(data, result_type, what=what)
 
     async def _answer(self, name: str, args: bytes) -> bytes:
         owned = self._client.owned(self._id, self._run_id)
@@ -408,6 +411,20 @@ def failure_error(row: RunRow, cause: BaseException) -> ex.WorkflowFailureError:
     )
     error.__cause__ = cause
     return error
+
+
+def _encoded(target: str | Callable[..., Any], args: tuple[Any, ...], owner: str) -> bytes:
+    """Return the JSON of the arguments of a signal or query, checked as far as it is known."""
+    what = f"the arguments of {owner}"
+    if isinstance(target, str):
+        data = _json.encode(args, what=what)
+        _faithful.check_size(data, what=what)
+        return data
+
+    takes = signature(target).without_self()
+    takes.check_count(args, what=owner)
+    parameters = _faithful.expected(takes, len(args))
+    return _faithful.encode_arguments(args, parameters, owner=owner, what=what)
 
 
 def stalled_error(row: RunRow) -> ex.WorkflowStalledError:

@@ -6,9 +6,9 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
-from durable_core.activity import _defn as activity_defn
-from durable_core.exceptions import DecodeError, WorkflowQueryFailedError
-from durable_core.payloads import _json
+from durable_core._signatures import signature
+from durable_core.exceptions import ArgumentError, DecodeError, WorkflowQueryFailedError
+from durable_core.payloads import _faithful
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -87,7 +87,7 @@ class Handlers:
 
         try:
             args = _arguments(handler, event.args.data, f"signal {event.name!r}")
-        except (DecodeError, TypeError) as error:
+        except (DecodeError, ArgumentError) as error:
             # The sender's mistake: it must not stop a run that can do nothing about it.
             _log.error(
                 "run %r drops the signal %r of %s: %s. See: durable show %s",
@@ -123,25 +123,22 @@ class Handlers:
         what = f"query {name!r} of run {self._start.workflow_id!r}"
         try:
             answer = handler(*_arguments(handler, args, what))
-            return _json.encode(answer, what=f"the answer of {what}")
+            annotated = _faithful.result_of(handler)
+            return _faithful.encode_result(answer, annotated, what=f"the answer of {what}")
         except Exception as error:
             raise WorkflowQueryFailedError(
                 f"{what} failed: {type(error).__name__}: {error}"
             ) from error
 
 
-def _arguments(handler: Callable[..., Any], data: bytes, what: str) -> tuple[Any, ...]:
+def _arguments(handler: Callable[..., Any], data: bytes, owner: str) -> tuple[Any, ...]:
     """Return the arguments of a handler.
 
     Raises:
         DecodeError: One does not fit its type.
-        TypeError: There are too few or too many.
+        ArgumentError: There are too few or too many.
     """
-    types = activity_defn.signature_types(handler)[0]
-    args = _json.decode_args(data, types, what=what)
-    try:
-        inspect.signature(handler).bind(*args)
-    except TypeError as error:
-        raise TypeError(f"{what} got {len(args)} arguments: {error}") from None
-
+    takes = signature(handler)
+    args = _faithful.decode_arguments(data, takes, owner=owner)
+    takes.check_count(args, what=owner)
     return args

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections import deque
 from collections.abc import Iterator
 from hashlib import blake2b
 from random import Random
@@ -21,8 +22,6 @@ from uuid import UUID
 
 from durable_core import _clock
 from durable_core import exceptions as ex
-from durable_core._signatures import modules_of, signature
-from durable_core.activity import _defn as activity_defn
 from durable_core.adapter import Capabilities, Unit
 from durable_core.history import (
     Activation,
@@ -60,7 +59,7 @@ __all__ = ["Run"]
 _CAPABILITIES = Capabilities(
     name="embedded", durable=True, atomic=True, identity_matching=True, resources=True
 )
-_CULPRIT = "__durable_culprit__"  # set on what an activity failed with: the number of its command
+_REMEMBERED = 256
 
 
 class Run:
@@ -111,6 +110,8 @@ class Run:
         self._args: tuple[Any, ...] = ()
         self._main: asyncio.Task[Any] | None = None
         self._handler_failure: BaseException | None = None
+        # What activities failed with, and their numbers: one of them may end the run.
+        self._delivered = deque[tuple[BaseException, int]](maxlen=_REMEMBERED)
         self._info: _calls.Info | None = None
 
     def again(self) -> Run:
@@ -307,7 +308,7 @@ class Run:
             self.closed = FailRun(
                 failure=self._host.failures.record(error),
                 cancelled=cancelled,
-                culprits=tuple(sorted(set(_culprits(error)))),
+                culprits=tuple(sorted(set(_culprits(error, self._delivered)))),
             )
         else:
             raise error
@@ -368,7 +369,7 @@ class Run:
             # Neither can travel through a future as itself.
             cause = ex.ApplicationError(str(cause), type=event.failure.type)
 
-        setattr(cause, _CULPRIT, pending.seq)
+        self._delivered.append((cause, pending.seq))
         if pending.unit.raise_cause:
             return cause
 
@@ -523,25 +524,24 @@ def _cancelled(error: BaseException) -> bool:
     return isinstance(cause, ex.CancelledError)
 
 
-def _culprits(error: BaseException) -> Iterator[int]:
+def _culprits(
+    error: BaseException, delivered: Iterable[tuple[BaseException, int]]
+) -> Iterator[int]:
     """Yield the activities whose failures an exception came from: the nearest on each branch."""
-    if isinstance(error, BaseExceptionGroup):
-        for part in error.exceptions:
-            yield from _culprits(part)
-
-        return
-
     seen: BaseException | None = error
     for _ in range(100):  # a chain may be a ring
         if seen is None:
             return
 
-        if _CULPRIT in vars(seen):
-            yield vars(seen)[_CULPRIT]
+        if isinstance(seen, BaseExceptionGroup):
+            for part in seen.exceptions:
+                yield from _culprits(part, delivered)
+
             return
 
-        if isinstance(seen, BaseExceptionGroup):
-            yield from _culprits(seen)
+        found = [seq for failure, seq in delivered if failure is seen]
+        if found:
+            yield found[0]
             return
 
         seen = seen.__cause__ or seen.__context__
