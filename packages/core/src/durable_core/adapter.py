@@ -199,6 +199,15 @@ class Engine(Protocol):
         """Record a fact for readers with the activation under way; it never influences replay."""
         ...
 
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call something once the activation under way is durable, to tell others what happened.
+
+        It is called outside the workflow, in the context of the task that asked for it, before the
+        effects of the activation begin. It is not called on replay, nor for an activation that is
+        never committed, nor if the process dies between the commit and the call.
+        """
+        ...
+
     def resource(self, role: str) -> Any:
         """Return a live object that was attached to the run in this process.
 

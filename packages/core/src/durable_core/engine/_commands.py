@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -93,6 +93,7 @@ class _Collected:
     commands: list[Command] = field(default_factory=list["Command"])
     new_timers: list[Timer] = field(default_factory=list["Timer"])
     notes: list[Note] = field(default_factory=list[Note])
+    callbacks: list[Callable[[], None]] = field(default_factory=list["Callable[[], None]"])
     items: dict[str, bytes] = field(default_factory=dict[str, bytes])
 
 

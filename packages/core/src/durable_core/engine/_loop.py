@@ -59,29 +59,29 @@ class WorkflowFuture(asyncio.Future[Any]):
 
 
 class WorkflowTask(asyncio.Task[Any]):
-    """A task whose hash is the same on every replay.
-
-    Attributes:
-        context: In which its code runs.
-    """
+    """A task whose hash is the same on every replay."""
 
     def __init__(
         self,
         coro: Coroutine[Any, Any, Any],
         *,
         loop: WorkflowLoop,
-        context: contextvars.Context | None,
-        **kwargs: Any,
+        name: str,
+        context: contextvars.Context,
     ) -> None:
         # Before the base class, which puts the task into a set.
         self._hash = loop.next_hash()
-        self.context = context or contextvars.copy_context()
-        super().__init__(coro, loop=loop, context=self.context, **kwargs)
+        self._own_context = context
+        super().__init__(coro, loop=loop, name=name, context=context)
         # At eviction a pending task is closed by hand; asyncio's warning would be about us.
         self._log_destroy_pending = False
 
     def __hash__(self) -> int:
         return self._hash
+
+    def get_context(self) -> contextvars.Context:
+        """Return the context that it runs in, as tasks do from Python 3.12 on."""
+        return self._own_context
 
 
 class WorkflowLoop(asyncio.AbstractEventLoop):
@@ -230,7 +230,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 # In its own context, where the tokens that its `finally` blocks hold are valid.
                 # Whatever user code raises there, the run is being dropped.
                 with contextlib.suppress(BaseException):
-                    task.context.run(task.get_coro().close)
+                    task.get_context().run(task.get_coro().close)
 
     # What asyncio asks of a loop
 
@@ -350,7 +350,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
         self._task_names += 1
         task = WorkflowTask(
-            coro, loop=self, name=name or f"Workflow-Task-{self._task_names}", context=context
+            coro,
+            loop=self,
+            name=name or f"Workflow-Task-{self._task_names}",
+            context=contextvars.copy_context() if context is None else context,
         )
         self._tasks.add(task)
         return task

@@ -15,6 +15,7 @@ import asyncio
 import contextvars
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from hashlib import blake2b
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
@@ -43,7 +44,7 @@ from durable_core.workflow import _calls
 
 from ._commands import Commands, Host, Pending
 from ._handlers import Handlers
-from ._loop import Timer, new_loop
+from ._loop import Timer, WorkflowTask, new_loop
 from ._match import Expected, waiting_line
 
 if TYPE_CHECKING:
@@ -414,6 +415,22 @@ class Run:
     def annotate(self, name: str, value: Any) -> None:
         """Record a fact for readers; see `durable_core.adapter.Engine.annotate`."""
         self._commands.annotate(name, value)
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call something after the commit; see `durable_core.adapter.Engine.after_commit`."""
+        # Not for cleanup in a run that is dropped, perhaps while its last commit is under way.
+        if not self.replaying and not self._loop.is_closed():
+            task = asyncio.current_task()
+            # The very context, and not a copy: only there can the callback reset what was set.
+            own = isinstance(task, WorkflowTask)
+            context = task.get_context() if own else contextvars.copy_context()
+            self._commands.collected.callbacks.append(partial(context.run, callback))
+
+    def take_callbacks(self) -> list[Callable[[], None]]:
+        """Return, once, what the last activation wants to be called after its commit."""
+        collected = self._commands.collected
+        callbacks, collected.callbacks = collected.callbacks, []
+        return callbacks
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until a condition holds."""

@@ -289,10 +289,14 @@ class OwnedRun:
         self, done: asyncio.Future[Outcome], activation: Activation, taken: Sequence[Arrived]
     ) -> None:
         self._appending = False
+        outcome = self._outcome(done)
+        if outcome is None:
+            # Also of a run that was dropped meanwhile: its next owner will not.
+            self._call_back()
+
         if self._ended:
             return
 
-        outcome = self._outcome(done)
         if isinstance(outcome, BaseException):
             # Whether those who wait for it may count on it is not known; they will look again.
             self._events[:0] = taken
@@ -328,6 +332,13 @@ class OwnedRun:
                 )
             case Outcome.REFUSED:
                 return LostRunError(self.row.run_id)
+
+    def _call_back(self) -> None:
+        for callback in self.run.take_callbacks():
+            try:
+                callback()
+            except Exception:  # noqa: BLE001  # what others make of it is no matter of the run
+                _log.exception("a callback after a commit of run %r failed", self.row.workflow_id)
 
     def _effects(self, activation: Activation) -> None:
         if self.run.closed is not None:
