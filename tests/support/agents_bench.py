@@ -178,9 +178,9 @@ class Bench:
     async def config(
         self, *, client: dict[str, Any] | None = None, **fields: Any
     ) -> AsyncIterator[RunConfig]:
-        """Yield a run config with such a provider."""
+        """Yield a run config with such a provider, and without traces if nothing is said of them."""
         async with self.provider(**(client or {})) as provider:
-            yield RunConfig(model_provider=provider, tracing_disabled=True, **fields)
+            yield RunConfig(model_provider=provider, **{"tracing_disabled": True, **fields})
 
     async def run(
         self,

@@ -11,9 +11,10 @@ the same, and inside a durable run also on replay:
 - ``tool.maybe_invoke_function_tool_failure_error_function`` tells the model why a tool failed,
   which must not be that its agent does what a durable run refuses;
 - ``Agent.get_system_prompt``, ``PromptUtil.to_model_input`` and the field ``is_enabled`` of tools
-  and handoffs are where functions of the user are called that may be asynchronous.
+  and handoffs are where functions of the user are called that may be asynchronous;
+- what `_tracing` replaces in the SDK's trace provider and processors.
 
-Some are private names of the SDK, so the presence and shape of all are checked when this package is
+Most are private names of the SDK, so their presence and shape are checked when this package is
 imported, and a test runs on the lowest and the newest supported version.
 """
 
@@ -40,10 +41,11 @@ from agents import (
 )
 from agents.prompts import PromptUtil
 from agents.run_internal import model_retry, run_loop, tool_execution
+from agents.tracing.provider import DefaultTraceProvider, SynchronousMultiTracingProcessor
 from durable_core.adapter import current_engine
 from durable_core.exceptions import NotSupported
 
-from . import _errors
+from . import _errors, _tracing
 from ._callables import Condition, durable_instructions, durable_prompt, users_condition
 from ._model import DurableModel
 from ._refusals import durable_failure
@@ -56,6 +58,21 @@ _INVOKE = "_invoke_function_tool_with_metadata"
 _TELL = "maybe_invoke_function_tool_failure_error_function"
 _MARK = "__durable__"
 _UNRECORDED = (ApplyPatchTool, ComputerTool, CustomTool)
+_FUNCTIONS: tuple[tuple[Any, str, list[str]], ...] = (
+    (run_loop, "get_model", ["agent", "run_config"]),
+    (tool_execution, _INVOKE, ["function_tool", "context", "arguments"]),
+    (agents.tool, _TELL, ["function_tool", "context", "error"]),
+    (Agent, "get_system_prompt", ["self", "run_context"]),
+    (PromptUtil, "to_model_input", ["prompt", "context", "agent"]),
+    (SynchronousMultiTracingProcessor, "on_trace_start", ["self", "trace"]),
+    (SynchronousMultiTracingProcessor, "on_trace_end", ["self", "trace"]),
+    (SynchronousMultiTracingProcessor, "on_span_start", ["self", "span"]),
+    (SynchronousMultiTracingProcessor, "on_span_end", ["self", "span"]),
+    (DefaultTraceProvider, "gen_trace_id", ["self"]),
+    (DefaultTraceProvider, "gen_span_id", ["self"]),
+    (DefaultTraceProvider, "gen_group_id", ["self"]),
+    (DefaultTraceProvider, "time_iso", ["self"]),
+)
 
 
 def install() -> None:
@@ -67,14 +84,12 @@ def install() -> None:
     if getattr(run_loop.get_model, _MARK, False):
         return
 
-    _check(run_loop, "get_model", ["agent", "run_config"])
-    _check(tool_execution, _INVOKE, ["function_tool", "context", "arguments"])
-    _check(agents.tool, _TELL, ["function_tool", "context", "error"])
+    for owner, name, parameters in _FUNCTIONS:
+        _check(owner, name, parameters)
+
     if getattr(model_retry, "random", None) is not random:
         raise _changed(model_retry, "random")
 
-    _check(Agent, "get_system_prompt", ["self", "run_context"])
-    _check(PromptUtil, "to_model_input", ["prompt", "context", "agent"])
     for owner in (FunctionTool, Handoff):
         if vars(owner).get("is_enabled") is not True:
             raise _changed(owner, "is_enabled")
@@ -124,6 +139,7 @@ def install() -> None:
     setattr(agents.tool, _TELL, durable_failure(getattr(agents.tool, _TELL)))
     setattr(model_retry, "random", _Random())  # noqa: B010  # not a name that it exports
     _errors.register()
+    _tracing.install()
 
 
 def _refuse_unrecorded(agent: Agent[Any]) -> None:
@@ -158,15 +174,15 @@ class _Random:
         return getattr(random, name)
 
 
-def _check(module: Any, name: str, parameters: list[str]) -> None:
-    found = getattr(module, name, None)
+def _check(owner: Any, name: str, parameters: list[str]) -> None:
+    found = getattr(owner, name, None)
     if found is None or list(inspect.signature(found).parameters) != parameters:
-        raise _changed(module, name)
+        raise _changed(owner, name)
 
 
-def _changed(module: Any, name: str) -> NotSupported:
+def _changed(owner: Any, name: str) -> NotSupported:
     return NotSupported(
         f"openai-agents {metadata.version('openai-agents')} has changed inside "
-        f"({module.__name__}.{name}): upgrade durable-openai-agents, or install a version that it "
+        f"({owner.__name__}.{name}): upgrade durable-openai-agents, or install a version that it "
         "was tested with"
     )

@@ -19,6 +19,7 @@ from durable_core.common import RetryPolicy
 
 from . import _errors, _responses
 from ._scope import current_scope, refusal
+from ._tracing import Trail, trail_of
 
 __all__ = ["MODEL_CALL", "DurableModel"]
 
@@ -63,6 +64,8 @@ class _Request:
 async def call_model() -> dict[str, Any]:
     """Make the call; the body of the unit."""
     request: _Request = activity.resource("request")
+    trail: Trail = activity.resource("trail")
+    trail.catch_up()
     try:
         with _retry_runtime.provider_managed_retries_disabled(True):
             response = await request.model.get_response(*request.args, **request.kwargs)
@@ -132,7 +135,10 @@ class DurableModel(Model):
                 },
                 strict=scope.options.strict,
                 result_type=dict[str, Any],
-                resources={"request": _Request(self._durable_model, args, kwargs)},
+                resources={
+                    "request": _Request(self._durable_model, args, kwargs),
+                    "trail": trail_of(engine),
+                },
                 options=options,
                 summary=f"{self._durable_agent} asks {model_name}",
             )

@@ -28,6 +28,7 @@ from . import _outputs
 from ._context import others_ran, watched
 from ._modules import modules_behind
 from ._scope import current_scope, entered
+from ._tracing import Trail, trail_of
 
 __all__ = ["TOOL_CALL", "durable_invoke"]
 
@@ -49,6 +50,8 @@ async def call_tool(name: str, call_id: str, arguments: str) -> dict[str, Any]:
     invoke: Invoke = activity.resource("invoke")
     tool: FunctionTool = activity.resource("tool")
     context: ToolContext[Any] = activity.resource("context")
+    trail: Trail = activity.resource("trail")
+    trail.catch_up()
     try:
         with watched(context.context, f"tool {name!r}"):
             result = await invoke(function_tool=tool, context=context, arguments=arguments)
@@ -111,6 +114,7 @@ def durable_invoke(original: Invoke, result_type: Callable[..., Any]) -> Invoke:
                 "invoke": original,
                 "tool": _raising(function_tool) if retried else function_tool,
                 "context": context,
+                "trail": trail_of(engine),
             },
             options=call.apply(_OPTIONS),
             summary=f"{name}({_short(arguments)})",
