@@ -1,4 +1,4 @@
-"""Traces of durable runs: the tree of the plain runner, told once, over crashes."""
+"""Traces of durable runs: the tree of the plain runner, told once, over crashes, and no late exit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import asyncio
 import contextvars
 import json
 import re
+import time
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,17 +30,19 @@ from agents import (
 from agents.tracing import Span
 from durable_core import activity, embedded, workflow
 from durable_openai_agents import DurableRunner
-from support import agents_app, traces_app
+from support import agents_app, exit_app, trace_backend, traces_app
 from support.agents_bench import ECHO, agent, call, calls, say
 from support.agents_house import street
 from support.agents_projection import same
 from support.rows import rows
+from support.trace_backend import TraceBackend
 from support.traces import Heard, Listener, check_order, heard_in, listening, shape, tree
 from support.waiting import eventually
 
 pytest_plugins = ["support.agents_fixtures"]
 
 TRACED: dict[str, Any] = {"config": {"tracing_disabled": False}}
+APP = Path(exit_app.__file__)
 
 
 @pytest.fixture
@@ -537,21 +543,125 @@ def test_plain_code_has_random_ids(bench, listener):
     assert set(Counter(one.id for one in listener.heard).values()) == {2}
 
 
+# -- the end of the program --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a program ended: what it printed, and the seconds after its own code."""
+
+    lines: list[str]
+    seconds: float
+
+
+@pytest.fixture
+def ending(processes, store_url, tmp_path, _agents_server):
+    """Starts the program, by default with a key, and returns what waits for its end."""
+
+    def start(
+        how: str, to: str, *more: str, key: str | None = "sk-traces", fault: str = ""
+    ) -> Callable[[], Exit]:
+        ended = tmp_path / f"ended-{len(list(tmp_path.glob('process-*')))}"
+        environment = {**_agents_server[0].environment(), "DURABLE_URL": store_url}
+        environment |= {"OPENAI_AGENTS_DISABLE_TRACING": "0", "TRACES_TO": to, "ENDED": str(ended)}
+        # The SDK leaves its exporter's connections open.
+        environment["PYTHONWARNINGS"] = "error,ignore::ResourceWarning"
+        environment.pop("OPENAI_API_KEY")
+        if key is not None:
+            environment["OPENAI_API_KEY"] = key
+
+        process = processes.start(APP, how, *more, fault=fault, **environment)
+
+        def wait() -> Exit:
+            end = process.wait()
+            now = time.time()
+            if fault:
+                assert end.killed
+                return Exit(end.output.splitlines(), 0.0)
+
+            end.checked()
+            return Exit(end.output.splitlines(), now - float(ended.read_text()))
+
+        return wait
+
+    return start
+
+
+@pytest.mark.parametrize("place", [trace_backend.closed, trace_backend.silent])
+def test_a_backend_that_cannot_be_reached_does_not_delay_the_exit(ending, place):
+    with place() as to, ThreadPoolExecutor(2) as pool:
+        waits = [ending(how, to) for how in ("plain", "durable")]
+        plain, durable = pool.map(lambda wait: wait(), waits)
+
+    # The SDK waits for 1 + 2 seconds between its attempts, or 5 for an answer.
+    assert plain.seconds > 3
+    assert durable.seconds < plain.seconds - 1
+    assert 0 < len(durable.lines) <= max(3, len(plain.lines))
+
+
+def test_a_backend_that_answers_gets_every_trace(ending):
+    with TraceBackend() as backend:
+        plain = ending("plain", backend.url)()
+        sent = [item["span_data"]["type"] for item in backend.of_kind("trace.span")]
+        backend.items.clear()
+        durable = ending("durable", backend.url)()
+        spans = backend.of_kind("trace.span")
+        assert plain.lines == durable.lines == []
+        assert len(backend.of_kind("trace")) == 1
+        assert [item["span_data"]["type"] for item in spans] == sent
+        assert len({item["id"] for item in spans}) == len(spans) == 4
+        backend.items.clear()
+        assert ending("durable", backend.url)().lines == []
+        assert backend.items == []
+
+
+def test_a_backend_gets_the_trace_of_a_run_whose_first_process_was_killed(ending):
+    with TraceBackend() as backend:
+        ending("durable", backend.url, fault="activity.body.before:1")()
+        assert backend.items == []
+        ending("durable", backend.url)()
+        [of_run] = backend.of_kind("trace")
+        spans = {item["id"]: item for item in backend.of_kind("trace.span")}
+        assert len(spans) == 4
+        assert {item["trace_id"] for item in spans.values()} == {of_run["id"]}
+        assert {item["parent_id"] for item in spans.values()} <= {None, *spans}
+
+
+def test_a_backend_that_has_answered_before_is_waited_for(ending):
+    with TraceBackend(0.0, 2.5) as backend:
+        ended = ending("durable", backend.url, "twice")()
+        assert len(backend.of_kind("trace")) == 2
+
+    assert ended.lines == []
+
+
+def test_without_a_key_nothing_is_printed_beyond_what_the_plain_runner_prints(ending):
+    with trace_backend.closed() as to:
+        plain, durable = (ending(how, to, key=None)() for how in ("plain", "durable"))
+
+    assert durable.lines == plain.lines
+
+
 # -- the SDK's insides -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("change", "named"),
     [
+        ("processors.BatchTraceProcessor.shutdown = print", "BatchTraceProcessor.shutdown"),
         (
             "provider.SynchronousMultiTracingProcessor.on_span_end = lambda self: None",
             "SynchronousMultiTracingProcessor.on_span_end",
+        ),
+        (
+            "processors.BackendSpanExporter.__init__ = lambda self: None",
+            "BackendSpanExporter._client",
         ),
     ],
 )
 def test_a_change_of_the_sdks_tracing_is_reported_on_import(processes, change, named):
     ended = processes.run(
-        f"from agents.tracing import provider\n{change}\nimport durable_openai_agents"
+        f"from agents.tracing import processors, provider\n{change}\nimport durable_openai_agents"
     )
     assert ended.code == 1
     assert re.search(rf"NotSupported: openai-agents .* \(\S*{named}\): upgrade", ended.output)

@@ -41,6 +41,7 @@ from agents import (
 )
 from agents.prompts import PromptUtil
 from agents.run_internal import model_retry, run_loop, tool_execution
+from agents.tracing.processors import BackendSpanExporter, BatchTraceProcessor
 from agents.tracing.provider import DefaultTraceProvider, SynchronousMultiTracingProcessor
 from durable_core.adapter import current_engine
 from durable_core.exceptions import NotSupported
@@ -72,6 +73,12 @@ _FUNCTIONS: tuple[tuple[Any, str, list[str]], ...] = (
     (DefaultTraceProvider, "gen_span_id", ["self"]),
     (DefaultTraceProvider, "gen_group_id", ["self"]),
     (DefaultTraceProvider, "time_iso", ["self"]),
+    (BatchTraceProcessor, "shutdown", ["self", "timeout"]),
+)
+_ATTRIBUTES: tuple[tuple[type, str], ...] = (
+    (SynchronousMultiTracingProcessor, "_processors"),
+    (BatchTraceProcessor, "_exporter"),
+    (BackendSpanExporter, "_client"),
 )
 
 
@@ -86,6 +93,11 @@ def install() -> None:
 
     for owner, name, parameters in _FUNCTIONS:
         _check(owner, name, parameters)
+
+    for cls, name in _ATTRIBUTES:
+        # Its constructor names what it sets; to call it would open a client.
+        if name not in inspect.unwrap(vars(cls)["__init__"]).__code__.co_names:
+            raise _changed(cls, name)
 
     if getattr(model_retry, "random", None) is not random:
         raise _changed(model_retry, "random")

@@ -23,6 +23,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from agents.tracing import Span, Trace, get_current_span, get_current_trace
+from agents.tracing.processors import BackendSpanExporter, BatchTraceProcessor
 from agents.tracing.provider import DefaultTraceProvider, SynchronousMultiTracingProcessor
 from durable_core.adapter import Engine, current_engine
 
@@ -31,7 +32,12 @@ __all__ = ["Trail", "install", "trail_of"]
 _Made = Trace | Span[Any]
 _Tell = Callable[[], None]
 
+_PATIENCE = 1.0
+"""Seconds that the end of a program may wait for a trace backend that does not answer."""
+
 _trails: WeakKeyDictionary[Engine, Trail] = WeakKeyDictionary()
+# Whether the last request of an exporter was answered, for exporters that heard of a durable run.
+_answered: WeakKeyDictionary[BackendSpanExporter, bool] = WeakKeyDictionary()
 
 
 class Trail:
@@ -153,6 +159,7 @@ def install() -> None:
     _replace(DefaultTraceProvider, "gen_span_id", partial(_deriving, prefix="span_", size=24))
     _replace(DefaultTraceProvider, "gen_group_id", partial(_deriving, prefix="group_", size=24))
     _replace(DefaultTraceProvider, "time_iso", _recorded_time)
+    _replace(BatchTraceProcessor, "shutdown", _impatient)
 
 
 def _replace(cls: type, name: str, replacement: Callable[[Any], Any]) -> None:
@@ -171,6 +178,7 @@ def _telling_of_a_start(original: _On) -> _On:
         if engine is None:
             original(processors, made)
         elif not _is_dropped():
+            _watch(processors)
             trail_of(engine).began(made, partial(original, processors, made), engine)
 
     return on_start
@@ -214,6 +222,48 @@ def _recorded_time(original: Callable[[Any], str]) -> Callable[[Any], str]:
         return datetime.fromtimestamp(engine.now(), UTC).isoformat()
 
     return time_iso
+
+
+# The end of the program
+
+
+def _impatient(original: Callable[..., None]) -> Callable[..., None]:
+    """Bound the wait for a backend that does not answer; one that does keeps the SDK's time.
+
+    At exit the SDK waits up to 5 seconds for its exporter, which sends what is left and tries
+    again when that fails.
+    """
+
+    def shutdown(processor: BatchTraceProcessor, timeout: float | None = None) -> None:
+        exporter = getattr(processor, "_exporter", None)
+        silent = isinstance(exporter, BackendSpanExporter) and not _answered.get(exporter, True)
+        # Without a limit it is no exit but a user who wants to wait.
+        if silent and timeout is not None:
+            timeout = min(timeout, _PATIENCE)
+
+        original(processor, timeout=timeout)
+
+    return shutdown
+
+
+def _watch(processors: SynchronousMultiTracingProcessor) -> None:
+    """Note from now on whether the SDK's exporters get answers."""
+    for processor in processors._processors:  # noqa: SLF001
+        exporter = getattr(processor, "_exporter", None)
+        # Not one of a user's own class, or with a client of the user's: they may send otherwise.
+        hooks = getattr(getattr(exporter, "_client", None), "event_hooks", None)
+        if (
+            type(exporter) is BackendSpanExporter
+            and isinstance(hooks, dict)
+            and exporter not in _answered
+        ):
+            _answered[exporter] = False
+            hooks["request"].append(partial(_note, exporter, answered=False))
+            hooks["response"].append(partial(_note, exporter, answered=True))
+
+
+def _note(exporter: BackendSpanExporter, _: object, *, answered: bool) -> None:
+    _answered[exporter] = answered
 
 
 def _id_of(made: _Made) -> str:
