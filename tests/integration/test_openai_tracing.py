@@ -29,7 +29,7 @@ from agents import (
 )
 from agents.tracing import Span
 from durable_core import activity, embedded, workflow
-from durable_openai_agents import DurableRunner
+from durable_openai_agents import DurableRunner, RunOptions
 from support import agents_app, exit_app, trace_backend, traces_app
 from support.agents_bench import ECHO, agent, call, calls, say
 from support.agents_house import street
@@ -161,9 +161,17 @@ def test_a_run_has_the_traces_of_the_plain_runner_and_its_record_has_none(
     assert again == []
 
 
+def failure(bench, agent, **arguments):
+    """Run an agent that fails; a recorded failure is raised again and not tried anew."""
+    if "workflow_id" in arguments:
+        arguments["options"] = RunOptions(on_failed="raise")
+
+    return bench.failure(agent, **TRACED, **arguments)
+
+
 def test_a_failed_run_is_told_once_too(bench):
     busy = agent("Busy", call("broken"), tools=[broken])
-    plain, live, again = thrice(partial(bench.failure, busy, max_turns=2, **TRACED))
+    plain, live, again = thrice(partial(failure, bench, busy, max_turns=2))
     assert any(one.error for one in plain)
     same(tree(live), tree(plain), "the tree")
     assert again == []
@@ -180,7 +188,7 @@ def test_a_tripped_guardrail_is_told_once_too(bench):
         return GuardrailFunctionOutput(output_info=None, tripwire_triggered=True)
 
     shy = agent("Shy", say("hello"), input_guardrails=[never])
-    plain, live, again = thrice(partial(bench.failure, shy, **TRACED))
+    plain, live, again = thrice(partial(failure, bench, shy))
     assert names(plain, "end")["guardrail never"] == 1
     assert names(live, "end")["guardrail never"] == 1
     assert names(live, "start") == names(live, "end")

@@ -422,8 +422,9 @@ class Run:
         if not self.replaying and not self._loop.is_closed():
             task = asyncio.current_task()
             # The very context, and not a copy: only there can the callback reset what was set.
-            own = isinstance(task, WorkflowTask)
-            context = task.get_context() if own else contextvars.copy_context()
+            context = (
+                task.get_context() if isinstance(task, WorkflowTask) else contextvars.copy_context()
+            )
             self._commands.collected.callbacks.append(partial(context.run, callback))
 
     def take_callbacks(self) -> list[Callable[[], None]]:
