@@ -20,6 +20,14 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--replay-always"):
+        skip = pytest.mark.skip(reason="counts how often workflow code runs")
+        for item in items:
+            if item.get_closest_marker("counts_executions"):
+                item.add_marker(skip)
+
+
 @pytest.fixture(autouse=True)
 def _own_surroundings(tmp_path, monkeypatch, request):
     """Keep the test off the default store, and off settings that it did not make."""

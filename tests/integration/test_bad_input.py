@@ -95,12 +95,15 @@ def test_a_url_that_names_no_file_is_refused_with_the_form_it_should_have(url, t
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "url", ["postgresql://host/db", "postgres://host/db", "temporal://host", "sqlite:///:memory:"]
-)
+@pytest.mark.parametrize("url", ["postgresql://host/db", "postgres://host/db", "temporal://host"])
 def test_a_url_of_an_engine_to_come_says_that_it_is_not_there_yet(url):
     with pytest.raises(NotSupported, match="not supported by this version yet; use sqlite:///path"):
         asyncio.run(connect(url))
+
+
+def test_sqlite_in_memory_names_the_store_in_memory():
+    with pytest.raises(NotSupported, match="use memory://"):
+        asyncio.run(connect("sqlite:///:memory:"))
 
 
 def test_a_url_may_be_relative_absolute_and_quoted(tmp_path):

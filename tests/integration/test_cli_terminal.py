@@ -185,7 +185,7 @@ def test_json_is_valid_and_holds_each_item_once(store):
     )
     facts = json.loads(done.stdout, parse_constant=pytest.fail)
     commands = [c for a in facts["activations"] for c in a.get("commands", [])]
-    assert commands[-1] == {"type": "complete", "result": "inf"}
+    assert commands[-1] == {"type": "complete", "result": {"$tagged": {"$float": "inf"}}}
     node = facts["items"][commands[1]["text"]["input"]["$items"]]
     assert [facts["items"][address] for address in node["items"]] == ["an answer", "there"]
     base = facts["items"][node["base"]]

@@ -296,6 +296,7 @@ def retrying(bench, noted: list[Any], *, max_retries: int = 2, **backoff: Any) -
     return ModelSettings(retry=settings)
 
 
+@pytest.mark.counts_executions
 @pytest.mark.parametrize("jitter", [True, False])
 @BOTH_APIS
 def test_the_sdks_own_retries_are_honoured_and_not_multiplied(bench, api, jitter):
@@ -357,6 +358,7 @@ def test_the_sdks_own_retries_leave_other_failures_alone(bench):
     assert len(bench.requests()) == 1
 
 
+@pytest.mark.counts_executions
 @pytest.mark.parametrize("kind", ["cut", "hang"])
 def test_the_sdks_own_retries_see_lost_connections(bench, kind):
     seen = []

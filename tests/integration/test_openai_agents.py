@@ -59,6 +59,7 @@ class Reason(BaseModel):
     why: str
 
 
+@pytest.mark.counts_executions
 def test_a_handoff_with_input_filter_and_callback_is_that_of_the_sdk(bench):
     told: list[str] = []
 

@@ -107,6 +107,7 @@ class AgentRecorder(AgentHooks[Any]):
         self.events.append(f"{agent.name} used {tool.name}")
 
 
+@pytest.mark.counts_executions
 def test_hooks_are_called_as_by_the_sdk_also_on_replay(bench):
     events: list[str] = []
     waiting: list[asyncio.Event] = []
@@ -152,6 +153,7 @@ def test_hooks_are_called_as_by_the_sdk_also_on_replay(bench):
 # -- models and settings -----------------------------------------------------------------------
 
 
+@pytest.mark.counts_executions
 def test_the_users_provider_is_asked_and_not_closed(bench):
     async def main() -> Watched:
         async with bench.provider() as provider:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
-__all__ = ["Clock", "from_timestamp", "now"]
+__all__ = ["Alarm", "Clock", "from_timestamp", "now"]
 
 
 def now() -> float:
@@ -21,6 +22,14 @@ def from_timestamp(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, tz=UTC)
 
 
+class Alarm(Protocol):
+    """What `Clock.call_at` returns."""
+
+    def cancel(self) -> None:
+        """Do not call."""
+        ...
+
+
 class Clock:
     """The time by which runs live; a test may let it skip what is only waited for."""
 
@@ -28,7 +37,7 @@ class Clock:
         """Return the seconds since the epoch, UTC."""
         return now()
 
-    def call_at(self, when: float, callback: Callable[..., Any], *args: Any) -> asyncio.TimerHandle:
+    def call_at(self, when: float, callback: Callable[..., Any], *args: Any) -> Alarm:
         """Call a function on the running loop when it is that late, or at once if it is already."""
         delay = max(0.0, when - self.now())
         return asyncio.get_running_loop().call_later(delay, callback, *args)
@@ -37,3 +46,8 @@ class Clock:
         """Return when it is that late by the wall clock, which may be set meanwhile."""
         while (left := when - self.now()) > 0:  # noqa: ASYNC110  # there is nothing to be woken by
             await asyncio.sleep(left)
+
+    @contextmanager
+    def waiting(self) -> Generator[None]:
+        """Say that nothing but runs is waited for, so that a test's clock may skip."""
+        yield

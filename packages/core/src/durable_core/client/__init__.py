@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ._client import Client
 from ._handle import WorkflowExecution, WorkflowExecutionStatus, WorkflowHandle
-from ._history import TimelineEntry, WorkflowHistory
+from ._history import WorkflowHistory
+from ._timeline import TimelineEntry
 
 __all__ = [
     "Client",

@@ -13,13 +13,12 @@ from durable_core.exceptions import WorkflowAlreadyStartedError, WorkflowNotFoun
 from durable_core.history import Packer
 from durable_core.payloads._failures import Registry
 from durable_core.stores import Outcome
-from durable_core.stores.sqlite import SqliteStore
 from durable_core.worker._start import new_start, row_of
 from durable_core.workflow import _defn as workflow_defn
 
-from . import _place, _url
 from ._changes import Changes
 from ._handle import WorkflowExecution, WorkflowExecutionStatus, WorkflowHandle, execution_of
+from ._stores import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -72,7 +71,8 @@ class Client:
         """Connect to the engine that a URL names.
 
         Args:
-            url: ``sqlite:///relative/path`` or ``sqlite:////absolute/path``. Without one,
+            url: ``sqlite:///relative/path`` or ``sqlite:////absolute/path``; ``memory://`` or
+                ``memory://name`` for runs that end with the process. Without one,
                 ``$DURABLE_URL``; without that, ``./.durable/durable.db``.
             namespace: Runs of other namespaces are not seen.
             identity: Name in histories; ``pid@host`` by default.
@@ -81,9 +81,7 @@ class Client:
             EngineURLError: The URL is malformed or its scheme is unknown.
             StoreError: The store cannot be used; the subclass says why.
         """
-        path = _url.resolve(url)
-        _place.check(path, url)
-        store = await SqliteStore.open(path)
+        store = await open_store(url)
         return cls(store, namespace=namespace, identity=identity or _ids.process_identity())
 
     async def __aenter__(self) -> Self:

@@ -135,19 +135,20 @@ class WorkflowHandle(Generic[R]):
             WorkflowStalledError: It has stalled, and ``on_stall`` is ``"raise"``.
             WorkflowNotFoundError: There is no such run.
         """
-        while True:
-            seen = self._client.changes.count
-            row = await self._row()
-            if row.status != "running":
-                return await self._outcome(row)
+        with self._client.clock.waiting():
+            while True:
+                seen = self._client.changes.count
+                row = await self._row()
+                if row.status != "running":
+                    return await self._outcome(row)
 
-            if row.stall is not None and on_stall == "raise":
-                raise stalled_error(row)
+                if row.stall is not None and on_stall == "raise":
+                    raise stalled_error(row)
 
-            # Polled also when the run is of this process: another may take it over at any time.
-            await self._client.changes.wait(
-                timeout=1.0, interval=_defaults.POLL_WAITING, since=seen
-            )
+                # Polled also when the run is of this process: another may take it over any time.
+                await self._client.changes.wait(
+                    timeout=1.0, interval=_defaults.POLL_WAITING, since=seen
+                )
 
     @overload
     async def signal(self, signal: str, arg: Any = ..., *, args: Sequence[Any] = ...) -> None: ...

@@ -1,67 +1,19 @@
-"""A run's history as clients read it, and as people do: one line per thing that happened."""
+"""Everything that is recorded of one run, as clients read it."""
 
 from __future__ import annotations
 
-import base64
-import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
-
-import msgspec
+from typing import Any, Self
 
 from durable_core import history as h
-from durable_core.payloads import _json
+from durable_core.exceptions import StoreCorruptError
 
-__all__ = ["TimelineEntry", "WorkflowHistory"]
+from ._export import plain, restored
+from ._timeline import TimelineEntry, timeline_of
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimelineEntry:
-    """One activity, timer, signal, or turn of fortune of a run.
-
-    Attributes:
-        kind: What it is.
-        seq: Number of its command; 0 for what is no command.
-        name, key, summary: Of an activity; the name also of a signal or a note.
-        status: ``completed``, ``failed``, ``cancelled``, ``fired``, ``pending``, ``retrying``,
-            ``set aside``, …
-        time: When it was asked for, or happened; seconds since the epoch.
-        ended: When its outcome was known, if it is.
-        due: When a timer fires, or before when no further attempt of an activity starts.
-        attempts: Of an activity, in order.
-        args, text, result: Decoded as JSON's own types; absent is None. Lists inside ``text`` that
-            are stored item by item are references.
-        failure: Why it failed.
-        detail: Anything else worth a word.
-    """
-
-    kind: Literal[
-        "started",
-        "activity",
-        "timer",
-        "signal",
-        "cancel",
-        "taken",
-        "rewound",
-        "note",
-        "stalled",
-        "closed",
-    ]
-    status: str
-    time: float
-    seq: int = 0
-    name: str = ""
-    key: str = ""
-    summary: str = ""
-    ended: float | None = None
-    due: float | None = None
-    attempts: Sequence[h.Attempt] = ()
-    args: Any = None
-    text: Any = None
-    result: Any = None
-    failure: h.Failure | None = None
-    detail: str = ""
+__all__ = ["WorkflowHistory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +43,44 @@ class WorkflowHistory:
         return {
             "workflow_id": self.workflow_id,
             "run_id": self.run_id,
-            "start": _plain(self.start),
-            "activations": [_plain(a) for a in self.activations],
-            "pending": [_plain(p) for p in self.pending.values()],
-            "waiting": [_plain(e) for e in self.waiting],
+            "start": plain(self.start),
+            "activations": plain(self.activations),
+            "pending": plain(list(self.pending.values())),
+            "waiting": plain(self.waiting),
             "stall": self.stall,
         }
+
+    def to_json(self) -> str:
+        """Return the history as JSON, which `from_json` and a `Replayer` take."""
+        return json.dumps(self.to_json_dict(), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, history: str | Mapping[str, Any]) -> Self:
+        """Return the history that `to_json`, or ``durable show --json``, made.
+
+        Args:
+            history: JSON, or what it holds.
+
+        Raises:
+            StoreCorruptError: It is no history.
+        """
+        try:
+            parts = json.loads(history) if isinstance(history, str) else history
+            return cls(
+                workflow_id=parts["workflow_id"],
+                run_id=parts["run_id"],
+                start=restored(h.Start, parts["start"]),
+                activations=[restored(h.Activation, a) for a in parts["activations"]],
+                pending={
+                    p["seq"]: restored(h.PendingActivity, p) for p in parts.get("pending", ())
+                },
+                waiting=[restored(h.Event, e) for e in parts.get("waiting", ())],
+                stall=parts.get("stall"),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StoreCorruptError(
+                f"this is no history as WorkflowHistory.to_json writes it: {error!r}"
+            ) from error
 
     def workers(self) -> dict[int, str]:
         """Return the workers that owned the run by their fence, oldest first, as far as is known.
@@ -121,274 +105,4 @@ class WorkflowHistory:
 
     def timeline(self) -> list[TimelineEntry]:
         """Return what happened, in the order in which it was asked for."""
-        entries: dict[int, TimelineEntry] = {}
-        others: list[tuple[float, TimelineEntry]] = []
-        start = self.start
-        others.append(
-            (
-                start.time,
-                TimelineEntry(
-                    kind="started",
-                    status="started",
-                    time=start.time,
-                    name=start.workflow_type,
-                    args=_value(start.args),
-                    detail=f"{start.python} by {start.client}",
-                ),
-            )
-        )
-        asked_in: dict[int, int] = {}
-        settled_in: dict[int, int] = {}
-        for activation in self.activations:
-            for event in activation.events:
-                if isinstance(event, h.Rewound):
-                    _set_aside(entries, event, asked_in, settled_in, activation.time)
-
-                if (turn := _turn(event)) is not None:
-                    others.append((turn.time, turn))
-                else:
-                    seq = getattr(event, "seq", 0)
-                    settled_in[seq] = activation.number
-                    _settle(entries, event, activation.time)
-
-            for command in activation.commands:
-                seq = getattr(command, "seq", 0)
-                cancels = isinstance(command, h.CancelActivity | h.CancelTimer)
-                (settled_in if cancels else asked_in)[seq] = activation.number
-                self._open(entries, others, command, activation.time)
-
-            others += [(activation.time, _note(n, activation.time)) for n in activation.notes]
-            if any(isinstance(c, _ENDS) for c in activation.commands):
-                for seq in _drop_unsettled(entries, activation.time):
-                    settled_in[seq] = activation.number
-
-        for event in self.waiting:
-            if (turn := _turn(event, waiting=True)) is not None:
-                others.append((turn.time, turn))
-            else:
-                _settle(entries, event, None)
-
-        if self.stall is not None:
-            time = float(self.stall.get("time", start.time))
-            entry = TimelineEntry(
-                kind="stalled", status="stalled", time=time, detail=str(self.stall.get("cause", ""))
-            )
-            others.append((time, entry))
-
-        merged = [(e.time, 1, seq, e) for seq, e in entries.items()]
-        merged += [
-            (t, 0 if e.kind == "started" else 2 if e.kind == "closed" else 1, 0, e)
-            for t, e in others
-        ]
-        return [e for *_, e in sorted(merged, key=lambda m: m[:3])]
-
-    def _open(
-        self,
-        entries: dict[int, TimelineEntry],
-        others: list[tuple[float, TimelineEntry]],
-        command: h.Command,
-        time: float,
-    ) -> None:
-        match command:
-            case h.ScheduleActivity():
-                known = self.pending.get(command.seq)
-                entries[command.seq] = TimelineEntry(
-                    kind="activity",
-                    status="retrying" if known is not None and known.attempts else "pending",
-                    time=time,
-                    seq=command.seq,
-                    name=command.name,
-                    key=command.key,
-                    summary=command.summary,
-                    args=_value(command.args),
-                    text=_value(command.text),
-                    due=known.retry_at or None if known is not None else None,
-                    attempts=known.attempts if known is not None else (),
-                )
-            case h.StartTimer():
-                entries[command.seq] = TimelineEntry(
-                    kind="timer",
-                    status="pending",
-                    time=time,
-                    seq=command.seq,
-                    due=command.due,
-                    detail=f"{command.delay:g} s",
-                )
-            case h.CancelActivity() | h.CancelTimer():
-                if command.seq in entries:
-                    # Unless the code waits for what the body makes of it.
-                    waits = isinstance(command, h.CancelActivity) and command.wait
-                    status, ended = ("cancelling", None) if waits else ("cancelled", time)
-                    entries[command.seq] = _replace(
-                        entries[command.seq], status=status, ended=ended
-                    )
-            case h.CompleteRun():
-                done = TimelineEntry(
-                    kind="closed", status="completed", time=time, result=_value(command.result)
-                )
-                others.append((time, done))
-            case h.TerminateRun():
-                entry = TimelineEntry(
-                    kind="closed",
-                    status="terminated",
-                    time=time,
-                    failure=command.failure,
-                    detail=f"by {command.client}" if command.client else "",
-                )
-                others.append((time, entry))
-            case h.FailRun():
-                status = "canceled" if command.cancelled else "failed"
-                others.append(
-                    (
-                        time,
-                        TimelineEntry(
-                            kind="closed", status=status, time=time, failure=command.failure
-                        ),
-                    )
-                )
-
-
-_ENDS = (h.CompleteRun, h.FailRun, h.TerminateRun)
-
-
-def _turn(event: h.Event, *, waiting: bool = False) -> TimelineEntry | None:
-    """Return the entry of an event that is no outcome of a command."""
-    match event:
-        case h.Taken():
-            detail = f"by {event.worker}, {event.python}"
-            return TimelineEntry(kind="taken", status="continued", time=event.time, detail=detail)
-        case h.SignalReceived():
-            return TimelineEntry(
-                kind="signal",
-                status="waiting" if waiting else "received",
-                time=event.time,
-                name=event.name,
-                args=_value(event.args),
-                detail=f"from {event.client}" if event.client else "",
-            )
-        case h.CancelRequested():
-            asked = f"by {event.client}" if event.client else "by its caller"
-            return TimelineEntry(
-                kind="cancel",
-                status="waiting" if waiting else "requested",
-                time=event.time,
-                detail=f"{asked}: {event.reason}" if event.reason else asked,
-            )
-        case h.Rewound():
-            return TimelineEntry(
-                kind="rewound",
-                status="continued",
-                time=event.time,
-                detail=f"from step {event.to}" + (f": {event.reason}" if event.reason else ""),
-            )
-        case _:
-            return None
-
-
-def _note(note: h.Note, time: float) -> TimelineEntry:
-    value = _json.decode(note.value, Any, what="a note")
-    return TimelineEntry(kind="note", status="noted", time=time, name=note.name, result=value)
-
-
-def _set_aside(
-    entries: dict[int, TimelineEntry],
-    event: h.Rewound,
-    asked_in: Mapping[int, int],
-    settled_in: Mapping[int, int],
-    time: float,
-) -> None:
-    """Take back what the activations did that a run passes over from now on."""
-    for seq, entry in entries.items():
-        if asked_in.get(seq, 0) >= event.to:
-            entries[seq] = _replace(entry, status="set aside", ended=time)
-        elif settled_in.get(seq, -1) >= event.to:
-            entries[seq] = _replace(entry, status="pending", ended=None, failure=None, result=None)
-
-
-def _settle(entries: dict[int, TimelineEntry], event: h.Event, time: float | None) -> None:
-    seq = getattr(event, "seq", 0)
-    if seq not in entries:
-        return
-
-    entry = entries[seq]
-    match event:
-        case h.ActivityCompleted():
-            entries[seq] = _replace(
-                entry,
-                status="completed",
-                ended=time,
-                attempts=_all(entry, event.attempts),
-                result=_value(event.result),
-            )
-        case h.ActivityFailed():
-            entries[seq] = _replace(
-                entry,
-                status="failed",
-                ended=time,
-                attempts=_all(entry, event.attempts),
-                failure=event.failure,
-            )
-        case h.ActivityCancelled():
-            attempts = _all(entry, event.attempts)
-            entries[seq] = _replace(entry, status="cancelled", ended=time, attempts=attempts)
-        case h.TimerFired():
-            entries[seq] = _replace(entry, status="fired", ended=time)
-        case _:
-            pass
-
-
-def _all(entry: TimelineEntry, attempts: Sequence[h.Attempt]) -> list[h.Attempt]:
-    """Return the attempts of an outcome, behind those before the run was taken up again."""
-    known = {(a.fence, a.number) for a in attempts}
-    return [*(a for a in entry.attempts if (a.fence, a.number) not in known), *attempts]
-
-
-def _drop_unsettled(entries: dict[int, TimelineEntry], time: float) -> list[int]:
-    """Mark as cancelled what had no outcome when the run ended; return which that is."""
-    left = [s for s, e in entries.items() if e.status in {"pending", "retrying", "cancelling"}]
-    for seq in left:
-        entries[seq] = _replace(entries[seq], status="cancelled", ended=time)
-
-    return left
-
-
-def _replace(entry: TimelineEntry, **changes: Any) -> TimelineEntry:
-    return dataclasses.replace(entry, **changes)
-
-
-def _value(payload: h.Payload | None) -> Any:
-    return None if payload is None else _json.decode(payload.data, Any, what="a recorded value")
-
-
-def _plain(record: Any) -> Any:
-    """Return a record in JSON's own types, with its payloads decoded."""
-    if isinstance(record, h.Payload):
-        return _value(record)
-
-    if isinstance(record, msgspec.Struct):
-        tag = type(record).__struct_config__.tag
-        found = {} if tag is None else {"type": tag}
-        for name, default in zip(record.__struct_fields__, _defaults_of(type(record)), strict=True):
-            value = getattr(record, name)
-            if value is default or value == default:
-                continue
-
-            found[name] = _plain(value)
-
-        return found
-
-    if isinstance(record, (list, tuple)):
-        return [_plain(part) for part in record]
-
-    if isinstance(record, bytes):
-        try:
-            return _json.decode(record, Any, what="a recorded value")
-        except Exception:  # noqa: BLE001  # shown to people: anything is better than an error
-            return base64.b64encode(record).decode()
-
-    return record
-
-
-def _defaults_of(cls: type[msgspec.Struct]) -> tuple[Any, ...]:
-    defaults = cls.__struct_defaults__
-    return (msgspec.NODEFAULT,) * (len(cls.__struct_fields__) - len(defaults)) + tuple(defaults)
+        return timeline_of(self)

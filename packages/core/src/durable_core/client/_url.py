@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from durable_core import _defaults
 from durable_core.exceptions import EngineURLError, NotSupported, StoreReadOnlyError
 
-__all__ = ["default_url", "resolve"]
+__all__ = ["default_url", "location", "memory_name", "resolve"]
 
 _log = logging.getLogger("durable_core.client")
 _logged: set[Path] = set()
@@ -18,7 +18,6 @@ _LATER = {
     "postgresql": "PostgreSQL",
     "postgres": "PostgreSQL",
     "temporal": "Temporal",
-    "memory": "the in-memory engine",
 }
 
 
@@ -42,6 +41,33 @@ def resolve(url: str | None) -> Path:
     return path
 
 
+def memory_name(url: str | None) -> str | None:
+    """Return the name of the store in memory that a URL names; None if it names another place.
+
+    Raises:
+        EngineURLError: It is malformed.
+    """
+    given = url or os.environ.get(_defaults.URL_VARIABLE) or ""
+    parts = urlsplit(given)
+    if parts.scheme != "memory":
+        return None
+
+    if not given.lower().startswith("memory://") or parts.path.strip("/") or parts.query:
+        raise EngineURLError(f"{given!r} is no store in memory: use memory:// or memory://name")
+
+    return parts.netloc
+
+
+def location(url: str | None) -> str:
+    """Return what tells the store that a URL names from others.
+
+    Raises:
+        As `resolve`.
+    """
+    name = memory_name(url)
+    return str(resolve(url)) if name is None else f"memory://{name}"
+
+
 def default_url() -> str:
     """Return the URL that is in force when none is given."""
     return (
@@ -52,6 +78,12 @@ def default_url() -> str:
 
 def _parse(url: str) -> Path:
     parts = urlsplit(url)
+    if parts.scheme == "memory":
+        raise NotSupported(
+            f"{url!r} is a store in the memory of one process, which no other can see: use "
+            "sqlite:///path"
+        )
+
     if parts.scheme in _LATER:
         raise NotSupported(
             f"{url!r}: {_LATER[parts.scheme]} is not supported by this version yet; use sqlite:///path"
@@ -72,7 +104,7 @@ def _parse(url: str) -> Path:
 
     if parts.path == "/:memory:":
         raise NotSupported(
-            f"{url!r}: a store in memory is not supported by this version yet; use sqlite:///path"
+            f"{url!r}: SQLite in memory has no file that processes could share; use memory://"
         )
 
     return Path(unquote(parts.path[1:]))

@@ -8,9 +8,8 @@ import weakref
 from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
-from durable_core.client import Client, _place, _url
+from durable_core.client import Client, _url
 from durable_core.worker import Worker
 
 __all__ = ["TASK_QUEUE", "Embedded", "close", "of_running_loop", "opened_here"]
@@ -65,15 +64,13 @@ async def of_running_loop(url: str | None) -> Embedded:
         StoreError: The store cannot be used.
     """
     loop = asyncio.get_running_loop()
-    file = _url.resolve(url)
-    _place.check(file, url)
-    path = str(file)
+    path = _url.location(url)
     _close_what_closed_loops_left()
     stores = _loops.setdefault(loop, {})
     opening = stores.get(path)
     if opening is None:
         # A task of its own, since others wait for it too when its first caller gives up.
-        opening = stores[path] = loop.create_task(_open(path), name="durable-open")
+        opening = stores[path] = loop.create_task(_open(url), name="durable-open")
         opening.add_done_callback(lambda done: _forget_if_failed(loop, path, done))
 
     return await asyncio.shield(opening)
@@ -111,8 +108,8 @@ def _close_what_closed_loops_left() -> None:
                 opening.result().client.store.close_now()
 
 
-async def _open(path: str) -> Embedded:
-    client = await Client.connect(f"sqlite:///{quote(path)}")
+async def _open(url: str | None) -> Embedded:
+    client = await Client.connect(url)
     worker = Worker(client, task_queue=TASK_QUEUE, activities=None)
     try:
         await worker.start()

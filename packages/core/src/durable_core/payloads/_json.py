@@ -24,6 +24,7 @@ from ._models import enc_hook, name_of
 from ._unions import NAME
 
 __all__ = [
+    "TAGGED",
     "canonical",
     "decode",
     "decode_args",
@@ -36,7 +37,7 @@ __all__ = [
     "split",
 ]
 
-_TAGGED = b"\x00"
+TAGGED = b"\x00"
 _FLOAT = "$float"
 
 
@@ -86,7 +87,7 @@ def encode(value: Any, *, what: str) -> bytes:
             plain = msgspec.to_builtins(value, enc_hook=enc_hook)
             if _has_non_finite(plain):
                 return (
-                    _TAGGED
+                    TAGGED
                     + json.dumps(_tag(plain), separators=(",", ":"), ensure_ascii=False).encode()
                 )
 
@@ -113,7 +114,7 @@ def decode(data: bytes, type_: Any, *, what: str) -> Any:
             return _plain(data)
 
         form = form_of(type_)
-        if data[:1] == _TAGGED:
+        if data[:1] == TAGGED:
             return form.lift(_plain(data))
 
         if not isinstance(form, Native):
@@ -159,8 +160,8 @@ def split(data: bytes) -> list[bytes]:
         DecodeError: The record is no array.
     """
     try:
-        if data[:1] == _TAGGED:
-            return [_TAGGED + json.dumps(part).encode() for part in json.loads(data[1:])]
+        if data[:1] == TAGGED:
+            return [TAGGED + json.dumps(part).encode() for part in json.loads(data[1:])]
 
         return [bytes(part) for part in _raw_list.decode(data)]
     except (msgspec.MsgspecError, TypeError, ValueError) as error:
@@ -182,7 +183,7 @@ def canonical(value: Any, *, what: str) -> bytes:
         return data
 
     plain = encode(value, what=what)
-    tagged = plain[:1] == _TAGGED
+    tagged = plain[:1] == TAGGED
     if data and not tagged:
         return data
 
@@ -208,7 +209,7 @@ _raw_list: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[m
 
 
 def _plain(data: bytes) -> Any:
-    if data[:1] == _TAGGED:
+    if data[:1] == TAGGED:
         return json.loads(data[1:], object_hook=_untag)
 
     return _any_decoder.decode(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._replayer import Replayer, WorkflowReplayResult, WorkflowReplayResults
 from ._worker import Worker
 
-__all__ = ["Worker"]
+__all__ = ["Replayer", "Worker", "WorkflowReplayResult", "WorkflowReplayResults"]

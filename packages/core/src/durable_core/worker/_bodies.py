@@ -56,6 +56,7 @@ class Job:
         fence: Of the ownership under which it runs.
         attempts: Those that ended.
         retry_at: Before this time no attempt starts.
+        started: When the attempt under way began, if one is.
     """
 
     pending: Pending
@@ -63,6 +64,7 @@ class Job:
     fence: int
     attempts: tuple[Attempt, ...] = ()
     retry_at: float = 0.0
+    started: float | None = None
 
     @property
     def what(self) -> str:
@@ -115,7 +117,7 @@ class Bodies:
             started = self._clock.now()
             try:
                 async with self._slot(job):
-                    started = self._clock.now()
+                    started = job.started = self._clock.now()
                     result = await self._attempt(start, job, started)
             except asyncio.CancelledError:
                 task = asyncio.current_task()
@@ -135,6 +137,7 @@ class Bodies:
             failure = self._failures.record(error)
             outcome = "timed_out" if isinstance(error, ex.TimeoutError) else "failed"
             job.attempts = (*job.attempts, self._attempted(job, outcome, started, failure))
+            job.started = None
             delay, why = self._next_delay(job, error, failure)
             if delay is None:
                 return ActivityFailed(
@@ -296,7 +299,7 @@ class Bodies:
         if exhausted(options, job.attempts):
             return None, ex.RetryState.MAXIMUM_ATTEMPTS_REACHED
 
-        failures = sum(a.outcome != "lost" for a in job.attempts)
+        failures = sum(a.outcome in {"failed", "timed_out"} for a in job.attempts)
         delay = policy.delay(failures) if after is None else after
         first = next((a.started for a in job.attempts if a.started is not None), None)
         window, then = options.retry_window, self._clock.now() + delay
@@ -315,7 +318,9 @@ _FINAL_TIMEOUTS = {ex.TimeoutType.SCHEDULE_TO_START, ex.TimeoutType.SCHEDULE_TO_
 def exhausted(options: UnitOptions, attempts: tuple[Attempt, ...]) -> bool:
     """Return whether the retry policy allows no further attempt, by their number alone."""
     limit = options.retry_policy.maximum_attempts
-    counted = [a for a in attempts if a.outcome != "lost" or options.lost_attempts_count]
+    # One that the worker's own end cut off is nobody's failure.
+    kinds = {"failed", "timed_out"} | ({"lost"} if options.lost_attempts_count else set())
+    counted = [a for a in attempts if a.outcome in kinds]
     return limit > 0 and len(counted) >= limit
 
 

@@ -12,10 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from durable_core import _defaults, _faults, history
+from durable_core import _faults
 from durable_core import exceptions as ex
 from durable_core.engine import python_version
 from durable_core.history import (
@@ -29,10 +28,11 @@ from durable_core.history import (
     Taken,
     TimerFired,
 )
-from durable_core.stores import Append, Outcome, PendingRow, Reuse, RunRow
+from durable_core.stores import Append, Outcome, Reuse, RunRow
 
 from . import _stalls, _takeover
-from ._arrived import Arrived, LostRunError, accept, refuse, unread
+from ._appends import Appends, Creation
+from ._arrived import Arrived, LostRunError, accept, refuse
 from ._work import Work
 
 if TYPE_CHECKING:
@@ -47,15 +47,6 @@ if TYPE_CHECKING:
 __all__ = ["LostRunError", "OwnedRun"]
 
 _log = logging.getLogger("durable_core.worker")
-
-
-@dataclass(frozen=True, slots=True)
-class _Creation:
-    """What the first append of a new run writes beside its activation."""
-
-    start: tuple[RunRow, bytes]
-    items: Mapping[str, bytes]
-    reuse: Reuse
 
 
 class OwnedRun:
@@ -94,6 +85,7 @@ class OwnedRun:
             remember=self._remember,
             broken=self._end,
         )
+        self._appends = Appends(row, self.fence, worker.id)
         self._events: list[Arrived] = []
         self._inbox: set[int] = set()
         self._claimed = False
@@ -107,7 +99,7 @@ class OwnedRun:
 
     def begin(self, start: bytes, items: Mapping[str, bytes], *, reuse: Reuse) -> None:
         """Create the run and commit it together with its first activation."""
-        self._activate(create=_Creation((self.row, start), items, reuse))
+        self._activate(create=Creation((self.row, start), items, reuse))
 
     async def take_over(self, loaded: Loaded, rewind: Rewind | None) -> None:
         """Claim a run that was rebuilt from its record, and go on with it.
@@ -123,7 +115,9 @@ class OwnedRun:
         for number, event in _takeover.inbox_of(loaded):
             self.receive_row(number, event)
 
-        run, now, lost = self.run, self._clock.now(), rewind is None
+        run, now = self.run, self._clock.now()
+        # A run that was let go had nothing under way that its row does not tell.
+        lost = rewind is None and self.row.owner is not None
         if rewind is not None:
             run.next_number = self.row.next_number
             identity = self._worker.identity
@@ -132,17 +126,9 @@ class OwnedRun:
 
         settled = {getattr(a.event, "seq", -1) for a in self._events}
         resumed = _takeover.resumed(run, loaded, settled, now, lost=lost)
-        outcome = await self._store.append(
-            Append(
-                run_id=self.row.run_id,
-                expected_fence=self.row.fence,
-                fence=self.fence,
-                owner=self._worker.id,
-                claim=True,
-                reopen=rewind is not None,
-                pending=_takeover.rows_of(run, resumed, timers=rewind is not None),
-            )
-        )
+        rows = _takeover.rows_of(run, resumed, timers=rewind is not None)
+        claim = self._appends.claim(rows, reopen=rewind is not None)
+        outcome = await self._store.append(claim)
         if outcome is not Outcome.ACCEPTED:
             self.lose()
             raise LostRunError(self.row.run_id)
@@ -218,7 +204,7 @@ class OwnedRun:
 
     # Activations
 
-    def _activate(self, create: _Creation | None = None) -> None:
+    def _activate(self, create: Creation | None = None) -> None:
         self._queued = False
         if self._ended or self._appending:
             return
@@ -231,7 +217,7 @@ class OwnedRun:
         try:
             self._worker.refresh(self)
             activation = self.run.activate(time, events, self.fence)
-            append = self._freeze(activation, taken, create)
+            append = self._appends.activation(self.run, activation, taken, create)
         except Exception as bug:  # noqa: BLE001  # any bug in workflow code stalls the run
             self._stall(bug, taken, create)
             return
@@ -240,50 +226,6 @@ class OwnedRun:
         self._appending = True
         future = self._store.append(append)
         future.add_done_callback(lambda done: self._committed(done, activation, taken))
-
-    def _freeze(
-        self, activation: Activation, taken: Sequence[Arrived], create: _Creation | None
-    ) -> Append:
-        created = {} if create is None else create.items
-        packer = history.Packer(self.row.lineage, {**created, **self.run.new_items})
-        data = packer.pack(activation)
-        resolved = [s for e in activation.events if (s := getattr(e, "seq", None)) is not None]
-        resolved += [
-            c.seq for c in activation.commands if isinstance(c, (CancelActivity, CancelTimer))
-        ]
-        pending: list[PendingRow] = []
-        if self.run.closed is not None:
-            resolved += [*self.run.pending, *self.run.timers]
-        else:
-            pending = [row for c in activation.commands if (row := self._side_row(c)) is not None]
-
-        return Append(
-            run_id=self.row.run_id,
-            expected_fence=self.fence if create is None else self.row.fence,
-            fence=self.fence,
-            owner=self._worker.id,
-            claim=create is not None,
-            number=activation.number,
-            time=activation.time,
-            data=data,
-            status=self.run.status,
-            lineage=self.row.lineage,
-            items=packer.items,
-            pending=pending,
-            resolved=resolved,
-            taken=[a.row for a in taken if a.row is not None],
-            start=None if create is None else create.start,
-            reuse="always" if create is None else create.reuse,
-        )
-
-    def _side_row(self, command: history.Command) -> PendingRow | None:
-        if isinstance(command, ScheduleActivity) and command.seq in self.run.pending:
-            return PendingRow(seq=command.seq, kind="activity", name=command.name, key=command.key)
-
-        if isinstance(command, StartTimer):
-            return PendingRow(seq=command.seq, kind="timer", due=command.due)
-
-        return None
 
     def _committed(
         self, done: asyncio.Future[Outcome], activation: Activation, taken: Sequence[Arrived]
@@ -364,15 +306,7 @@ class OwnedRun:
             self._wake()
 
     async def _remember(self, pending: Pending, state: PendingActivity) -> None:
-        await self._store.append(
-            Append(
-                run_id=self.row.run_id,
-                expected_fence=self.fence,
-                fence=self.fence,
-                owner=self._worker.id,
-                pending=[_takeover.activity_row(pending, state)],
-            )
-        )
+        await self._store.append(self._appends.remember(pending, state))
 
     # Looking
 
@@ -393,7 +327,9 @@ class OwnedRun:
     @property
     def idle(self) -> bool:
         """Whether nothing is to do before a timer, a backoff or an event from outside."""
-        return self.open and not self._queued and not self._events and not self._work.executing
+        # `Taken` alone waits for company.
+        nothing = all(isinstance(a.event, Taken) for a in self._events)
+        return self.open and not self._queued and nothing and not self._work.executing
 
     def next_due(self) -> float | None:
         """Return when the first timer or the next attempt is due."""
@@ -439,17 +375,7 @@ class OwnedRun:
             return
 
         self._appending = True
-        due = self.next_due()
-        future = self._store.append(
-            Append(
-                run_id=self.row.run_id,
-                expected_fence=self.fence,
-                fence=self.fence,
-                owner=self._worker.id,
-                release=True,
-                wake=_defaults.NEVER if due is None else due,
-            )
-        )
+        future = self._store.append(self._appends.release(self.next_due()))
         future.add_done_callback(self._released)
 
     def _released(self, done: asyncio.Future[Outcome]) -> None:
@@ -458,7 +384,7 @@ class OwnedRun:
         self._end(self._outcome(done) or LostRunError(self.row.run_id))
 
     def _stall(
-        self, bug: BaseException, taken: Sequence[Arrived], create: _Creation | None = None
+        self, bug: BaseException, taken: Sequence[Arrived], create: Creation | None = None
     ) -> None:
         """Keep what the failed activation received, record why it failed, and let the run go."""
         failure = self._worker.registered.failures.record(bug)
@@ -473,31 +399,17 @@ class OwnedRun:
         )
         # The run in memory is dead: what arrives from now on is kept, and starts no activation.
         self._appending = True
-        packer = history.Packer(self.row.lineage, {} if create is None else dict(create.items))
         arrived = [*taken, *self._events]
         self._events = []
         now = self._clock.now()
         progressed = self.run.next_number > self.row.next_number
-        append = Append(
-            run_id=self.row.run_id,
-            expected_fence=self.fence if create is None else self.row.fence,
-            fence=self.fence,
-            owner=self._worker.id,
-            claim=create is not None,
-            release=True,
-            wake=_defaults.NEVER,
-            start=None if create is None else create.start,
-            reuse="always" if create is None else create.reuse,
-            lineage=self.row.lineage,
-            items=packer.items,
-            inbox=unread(arrived, packer, now),
-            stall=_stalls.stall_of(
-                failure,
-                self.run.next_number,
-                self._worker.instance,
-                now,
-                None if progressed else self.row.stall,
-            ),
+        before = None if progressed else self.row.stall
+        append = self._appends.stall(
+            _stalls.stall_of(failure, self.run.next_number, self._worker.instance, now, before),
+            left=arrived,
+            cut=self._work.cut_off(now, "lost"),
+            now=now,
+            create=create,
         )
         future = self._store.append(append)
         future.add_done_callback(lambda done: self._stalled(done, bug, append, arrived))
@@ -524,26 +436,12 @@ class OwnedRun:
 
     def _end_stalled(self, bug: BaseException, append: Append) -> None:
         """Add to the inbox what arrived while the stall was being written, then end."""
-        packer = history.Packer(self.row.lineage)
         late, self._events = self._events, []
-        inbox = unread(late, packer, self._clock.now())
-        if not inbox:
+        again = self._appends.late(append, late, self._clock.now())
+        if again is None:
             self._end(bug)
             return
 
-        again = Append(
-            run_id=self.row.run_id,
-            expected_fence=append.fence,
-            fence=append.fence + 1,
-            owner=self._worker.id,
-            claim=True,
-            release=True,
-            wake=append.wake,
-            lineage=self.row.lineage,
-            items=packer.items,
-            inbox=inbox,
-            stall=append.stall,
-        )
         future = self._store.append(again)
         future.add_done_callback(lambda done: self._stalled(done, bug, again, late))
 
@@ -551,8 +449,22 @@ class OwnedRun:
         """Let the run go: it was ended from outside, or another worker owns it now."""
         self._end(LostRunError(self.row.run_id))
 
-    def drop(self) -> None:
-        """Let the run go without recording anything: the worker ends."""
+    async def hand_over(self) -> None:
+        """Let the run go to whoever takes it next: the worker ends.
+
+        What arrived and was in no activation yet goes to the inbox; the attempts that are cut off
+        are no failures. While a commit is under way there is no time for that: the next owner then
+        finds what a crash would have left.
+        """
+        if self.open:
+            self._appending = True
+            now = self._clock.now()
+            left, self._events = self._events, []
+            cut = self._work.cut_off(now, "cancelled")
+            append = self._appends.release(self.next_due(), left=left, cut=cut, now=now)
+            await asyncio.wait([self._store.append(append)])
+            refuse(left, self.row.run_id)
+
         self._end(ex.StoreClosedError("the worker was shut down"))
 
     def _end(self, error: BaseException | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from durable_core import _defaults
 from durable_core import exceptions as ex
@@ -14,7 +14,7 @@ from ._bodies import Job, exhausted
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from durable_core._clock import Clock
+    from durable_core._clock import Alarm, Clock
     from durable_core.engine import Pending
     from durable_core.history import Event, Start
 
@@ -64,7 +64,7 @@ class Work:
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._jobs: dict[int, Job] = {}
-        self._alarms: dict[int, asyncio.TimerHandle] = {}
+        self._alarms: dict[int, Alarm] = {}
         self._dues: dict[int, float] = {}
         self._withdrawn: set[int] = set()
 
@@ -89,6 +89,30 @@ class Work:
         dues = [self._dues[seq] for seq in self._alarms]
         dues += [job.retry_at for job in self._jobs.values()]
         return min(dues, default=None)
+
+    def cut_off(
+        self, now: float, outcome: Literal["lost", "cancelled"]
+    ) -> list[tuple[Pending, PendingActivity]]:
+        """Return what is to be known of the activities whose bodies run and are about to be ended.
+
+        Args:
+            now: Seconds since the epoch.
+            outcome: How their attempts end.
+        """
+        found: list[tuple[Pending, PendingActivity]] = []
+        for seq, job in self._jobs.items():
+            if job.retry_at <= now:
+                ended = Attempt(
+                    number=len(job.attempts) + 1,
+                    outcome=outcome,
+                    started=job.started,
+                    ended=now,
+                    fence=self._fence,
+                )
+                state = PendingActivity(seq=seq, attempts=(*job.attempts, ended), retry_at=0.0)
+                found.append((job.pending, state))
+
+        return found
 
     def start_body(self, pending: Pending, earlier: tuple[Attempt, ...], retry_at: float) -> None:
         """Let the body of an activity run, after the attempts that there were.

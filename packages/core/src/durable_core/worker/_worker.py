@@ -96,6 +96,7 @@ class Worker:
         self._instance: _stalls.Instance | None = None
         self._bodies: Bodies | None = None
         self._poller: asyncio.Task[None] | None = None
+        self._looked_at = -1
         self._stopped: asyncio.Event | None = None
 
     # Life
@@ -148,9 +149,7 @@ class Worker:
             await asyncio.gather(self._poller, return_exceptions=True)
 
         tasks = [task for owned in self._owned.values() for task in owned.tasks]
-        for owned in list(self._owned.values()):
-            owned.drop()
-
+        await asyncio.gather(*(owned.hand_over() for owned in list(self._owned.values())))
         await asyncio.gather(*tasks, return_exceptions=True)
         worker, self._id = self._id, None
         await self.store.release_worker(worker)
@@ -167,6 +166,16 @@ class Worker:
         """Whether its event loop is being ended, which cancels every task."""
         poller = self._poller
         return poller is None or poller.done() or poller.cancelling() > 0
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing happens here before a timer, a backoff or an event from outside."""
+        looked = self._looked_at == self._client.changes.count
+        return looked and all(owned.idle for owned in self._owned.values())
+
+    def look_again(self) -> None:
+        """Look for runs to take now, not when the poll is due."""
+        self._client.changes.notify()
 
     @property
     def registered(self) -> Registered:
@@ -364,6 +373,7 @@ class Worker:
                 await asyncio.sleep(1.0)
 
             self._evict()
+            self._looked_at = seen
             # Changes of this and other processes; what only waits for its time makes none.
             timeout = 1.0 if due is None else min(max(due - self.clock.now(), 0.0), 1.0)
             interval = _defaults.POLL_WAITING if self._owned else _defaults.POLL_IDLE

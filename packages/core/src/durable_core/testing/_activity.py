@@ -1,0 +1,59 @@
+"""Activities by themselves, for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, ParamSpec, TypeVar, cast
+
+from durable_core.activity import Info, _context
+
+__all__ = ["ActivityEnvironment"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_INFO = Info(
+    activity_id="1",
+    activity_type="test",
+    attempt=1,
+    scheduled_time=datetime(2024, 1, 1, tzinfo=UTC),
+    started_time=datetime(2024, 1, 1, tzinfo=UTC),
+    idempotency_key="test-key",
+    workflow_id="test-workflow",
+    workflow_run_id="test-run",
+    workflow_type="test",
+    workflow_namespace="default",
+    task_queue="test",
+)
+
+
+class ActivityEnvironment:
+    """Calls activities as a worker would, without a workflow.
+
+    Attributes:
+        info: What `activity.info` returns inside; `dataclasses.replace` makes another.
+        resources: What `activity.resource` returns inside, by role.
+    """
+
+    def __init__(
+        self, *, info: Info | None = None, resources: Mapping[str, Any] | None = None
+    ) -> None:
+        self.info = info or dataclasses.replace(_INFO)
+        self.resources: Mapping[str, Any] = resources or {}
+
+    def run(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call an activity; of an ``async def`` one the awaitable is returned."""
+        context = contextvars.copy_context()
+        running = _context.Running(info=self.info, resources=self.resources)
+        context.run(_context.current.set, running)
+        outcome = context.run(fn, *args, **kwargs)
+        if not inspect.iscoroutine(outcome):
+            return outcome
+
+        task = asyncio.get_running_loop().create_task(outcome, context=context)
+        return cast("R", task)

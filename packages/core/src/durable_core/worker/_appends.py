@@ -1,0 +1,184 @@
+"""What one ownership of a run writes: every kind of append, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from durable_core import _defaults, history
+from durable_core.history import CancelActivity, CancelTimer, ScheduleActivity, StartTimer
+from durable_core.stores import Append, PendingRow, Reuse, RunRow
+
+from . import _takeover
+from ._arrived import Arrived, unread
+
+if TYPE_CHECKING:
+    from durable_core.engine import Pending, Run
+    from durable_core.history import Activation, PendingActivity
+
+__all__ = ["Appends", "Creation"]
+
+States = Iterable[tuple["Pending", "PendingActivity"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """What the first append of a new run writes beside its activation."""
+
+    start: tuple[RunRow, bytes]
+    items: Mapping[str, bytes]
+    reuse: Reuse
+
+
+class Appends:
+    """The appends of one ownership.
+
+    Args:
+        row: The run's row as it was before.
+        fence: Of the ownership.
+        owner: Number of the worker.
+    """
+
+    def __init__(self, row: RunRow, fence: int, owner: int) -> None:
+        self._row = row
+        self._base = Append(
+            run_id=row.run_id,
+            expected_fence=fence,
+            fence=fence,
+            owner=owner,
+            lineage=row.lineage,
+        )
+
+    def claim(self, pending: Sequence[PendingRow], *, reopen: bool) -> Append:
+        """Become the owner of a run that exists."""
+        return replace(
+            self._base,
+            expected_fence=self._row.fence,
+            claim=True,
+            reopen=reopen,
+            pending=pending,
+        )
+
+    def activation(
+        self,
+        run: Run,
+        activation: Activation,
+        taken: Sequence[Arrived],
+        create: Creation | None,
+    ) -> Append:
+        """Write an activation and what hangs on it."""
+        created = {} if create is None else create.items
+        packer = history.Packer(self._row.lineage, {**created, **run.new_items})
+        data = packer.pack(activation)
+        resolved = [s for e in activation.events if (s := getattr(e, "seq", None)) is not None]
+        resolved += [
+            c.seq for c in activation.commands if isinstance(c, (CancelActivity, CancelTimer))
+        ]
+        pending: list[PendingRow] = []
+        if run.closed is not None:
+            resolved += [*run.pending, *run.timers]
+        else:
+            pending = [row for c in activation.commands if (row := _side_row(run, c)) is not None]
+
+        return replace(
+            self._creating(create),
+            number=activation.number,
+            time=activation.time,
+            data=data,
+            status=run.status,
+            items=packer.items,
+            pending=pending,
+            resolved=resolved,
+            taken=[a.row for a in taken if a.row is not None],
+        )
+
+    def remember(self, pending: Pending, state: PendingActivity) -> Append:
+        """Write what is known of an activity, in between."""
+        return replace(self._base, pending=[_takeover.activity_row(pending, state)])
+
+    def release(
+        self, due: float | None, *, left: Sequence[Arrived] = (), cut: States = (), now: float = 0.0
+    ) -> Append:
+        """Let the run go.
+
+        Args:
+            due: When somebody has to take it; None for when something comes.
+            left: What arrived and was in no activation yet.
+            cut: Activities whose attempts are cut off.
+            now: Seconds since the epoch.
+        """
+        packer = history.Packer(self._row.lineage)
+        rows = [_takeover.activity_row(pending, state) for pending, state in cut]
+        inbox = unread(left, packer, now)
+        return replace(
+            self._base,
+            release=True,
+            wake=0.0 if rows else _defaults.NEVER if due is None else due,
+            pending=rows,
+            items=packer.items,
+            inbox=inbox,
+        )
+
+    def stall(
+        self,
+        stall: str,
+        *,
+        left: Sequence[Arrived],
+        cut: States,
+        now: float,
+        create: Creation | None,
+    ) -> Append:
+        """Let the run go because its code cannot go on; nothing that it received is lost."""
+        packer = history.Packer(self._row.lineage, {} if create is None else dict(create.items))
+        inbox = unread(left, packer, now)
+        return replace(
+            self._creating(create),
+            release=True,
+            wake=_defaults.NEVER,
+            items=packer.items,
+            inbox=inbox,
+            pending=[_takeover.activity_row(pending, state) for pending, state in cut],
+            stall=stall,
+        )
+
+    def late(self, before: Append, left: Sequence[Arrived], now: float) -> Append | None:
+        """Add to a stalled run what arrived while its stall was being written, if anything did."""
+        packer = history.Packer(self._row.lineage)
+        inbox = unread(left, packer, now)
+        if not inbox:
+            return None
+
+        return replace(
+            self._base,
+            expected_fence=before.fence,
+            fence=before.fence + 1,
+            claim=True,
+            release=True,
+            wake=before.wake,
+            items=packer.items,
+            inbox=inbox,
+            stall=before.stall,
+        )
+
+    def _creating(self, create: Creation | None) -> Append:
+        if create is None:
+            return self._base
+
+        return replace(
+            self._base,
+            expected_fence=self._row.fence,
+            claim=True,
+            start=create.start,
+            reuse=create.reuse,
+        )
+
+
+def _side_row(run: Run, command: history.Command) -> PendingRow | None:
+    if isinstance(command, ScheduleActivity) and command.seq in run.pending:
+        return PendingRow(seq=command.seq, kind="activity", name=command.name, key=command.key)
+
+    if isinstance(command, StartTimer):
+        return PendingRow(seq=command.seq, kind="timer", due=command.due)
+
+    return None
