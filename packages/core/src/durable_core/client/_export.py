@@ -1,8 +1,8 @@
 """Records ↔ JSON's own types: readable, and back again without loss.
 
-Recorded values stand as the JSON that they are, not as text. One that holds a float that JSON lacks
-stands as ``{"$tagged": …}``, with ``{"$float": "inf"}`` inside; what would not come back as the same
-bytes at all, as ``{"$bytes": base64}``.
+Recorded values stand as the JSON that they are, not as text. One that holds a float which JSON
+lacks stands as ``{"$tagged": …}`` with ``{"$float": "inf"}`` inside; what would not come back as
+the same bytes at all, as ``{"$bytes": base64}``.
 """
 
 from __future__ import annotations
