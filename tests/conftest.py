@@ -6,6 +6,7 @@ import os
 
 import hypothesis
 import pytest
+from support import positional
 from support.processes import Processes
 
 # Deadlines measure the machine, not the code; a failure prints how to repeat it.
@@ -16,16 +17,24 @@ hypothesis.settings.load_profile("here")
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="run the long crash suite")
     parser.addoption(
+        "--positional",
+        action="store_true",
+        help="run agents on the engine that matches by position",
+    )
+    parser.addoption(
         "--replay-always", action="store_true", help="replay runs from the start at every step"
     )
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--replay-always"):
-        skip = pytest.mark.skip(reason="counts how often workflow code runs")
-        for item in items:
-            if item.get_closest_marker("counts_executions"):
-                item.add_marker(skip)
+    for option, marker, reason in (
+        ("--replay-always", "counts_executions", "counts how often workflow code runs"),
+        ("--positional", "needs_a_store", "looks at what is recorded, or goes on in a new process"),
+    ):
+        if config.getoption(option):
+            for item in items:
+                if item.get_closest_marker(marker):
+                    item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +45,9 @@ def _own_surroundings(tmp_path, monkeypatch, request):
 
     if request.config.getoption("--replay-always"):
         monkeypatch.setenv("DURABLE_MAX_CACHED_WORKFLOWS", "0")
+
+    if request.config.getoption("--positional"):
+        positional.install(monkeypatch)
 
     monkeypatch.chdir(tmp_path)
 

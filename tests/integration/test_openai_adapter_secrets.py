@@ -152,6 +152,7 @@ def test_no_credential_of_a_run_is_recorded(bench, seen):
     seen.check()
 
 
+@pytest.mark.needs_a_store
 def test_no_credential_is_on_disk_while_a_run_is_under_way(bench, store_path):
     @function_tool
     async def during() -> str:

@@ -147,6 +147,7 @@ def test_whatever_returns_an_awaitable_is_recorded(bench, form):
     assert done.ran == [form]
 
 
+@pytest.mark.counts_executions
 def test_plain_instructions_run_in_the_workflow(bench):
     engines: list[Any] = []
 
@@ -329,6 +330,7 @@ class Copies(RunHooks):
         ]
 
 
+@pytest.mark.counts_executions
 def test_copies_of_a_tool_that_a_run_makes_keep_its_condition(bench):
     tool = plain_tool("a", is_enabled=when(bench))
     worker = agent("Worker", call("a"), calls(call("b"), call("d")), ECHO, tools=[tool])
@@ -465,6 +467,7 @@ def test_what_a_function_raises_is_raised_by_the_run(bench, where, error):
     assert bench.status() == "FAILED"
 
 
+@pytest.mark.needs_a_store
 def test_a_function_that_is_cancelled_by_itself_ends_the_run_as_in_the_sdk(bench):
     async def gives_up(context: Any, agent: Any) -> str:
         bench.ran.append("asked")

@@ -412,6 +412,7 @@ class Counting(RunHooks):
         context.context.count += 1
 
 
+@pytest.mark.counts_executions
 def test_what_hooks_change_is_repeated_and_not_told(bench, told):
     contexts = [Data(), Data(), Data()]
     worker = agent("Worker", call("a"), ECHO, tools=[changing("a", lambda c: None)])

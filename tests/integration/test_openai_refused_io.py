@@ -149,6 +149,7 @@ class Functions:
 KINDS = list(Functions(None).runs)
 
 
+@pytest.mark.needs_a_store
 @pytest.mark.parametrize("io", [thread, http])
 @pytest.mark.parametrize("kind", KINDS)
 def test_io_in_the_agent_loop_is_refused_by_the_name_of_its_function(bench, kind, io):

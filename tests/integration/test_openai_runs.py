@@ -37,6 +37,7 @@ BOTH_APIS = pytest.mark.parametrize("api", ["responses", "chat"])
 # -- ids ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs_a_store
 def test_other_input_under_a_known_id_is_explained(bench):
     greeter = agent("Greeter", say("hello"))
     bench.run_once(greeter, "one", workflow_id="chat-7")
@@ -71,6 +72,7 @@ def test_another_agent_under_a_known_id_is_explained(bench):
         bench.run_once(agent("Other", say("hello")), workflow_id="run")
 
 
+@pytest.mark.needs_a_store
 def test_an_id_of_a_workflow_is_not_that_of_an_agent_run(bench):
     asyncio.run(embedded.execute_workflow(Nothing.run, id="taken"))
     with pytest.raises(WorkflowAlreadyStartedError, match=r"'Nothing'.*another id"):
@@ -114,6 +116,7 @@ def test_runs_with_two_ids_go_on_side_by_side(bench):
     assert [r.final_output for r in asyncio.run(main())] == ["a", "b"]
 
 
+@pytest.mark.needs_a_store
 def test_the_same_id_twice_at_once_is_one_run(bench):
     worker = agent("Worker", call("refund", cents=1), ECHO, tools=[refund_tool(bench)])
 
@@ -127,6 +130,7 @@ def test_the_same_id_twice_at_once_is_one_run(bench):
     assert len(bench.requests()) == 2
 
 
+@pytest.mark.needs_a_store
 def test_a_caller_that_comes_later_joins_the_run_that_is_under_way(bench):
     worker = agent("Worker", call("slow"), ECHO, tools=[])
 

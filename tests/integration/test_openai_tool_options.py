@@ -313,6 +313,7 @@ def test_the_cause_of_a_failed_tool_is_the_users_exception(bench):
         assert type(error.__cause__) is Flaky
 
 
+@pytest.mark.needs_a_store
 def test_a_run_that_somebody_else_cancels_does_not_cancel_its_callers_task(bench):
     async def main() -> None:
         started = asyncio.Event()

@@ -78,6 +78,7 @@ def test_the_recorded_result_comes_back_without_a_request(bench):
     assert done.recorded.new_items[0].agent is greeter
 
 
+@pytest.mark.needs_a_store
 def test_a_run_without_an_id_is_recorded_under_a_new_one(bench, caplog):
     greeter = agent("Greeter", say("hello"))
     with caplog.at_level("INFO", logger="durable_core.embedded"):

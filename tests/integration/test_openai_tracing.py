@@ -139,6 +139,7 @@ def names(heard: list[Heard], event: str) -> Counter[str]:
 # -- a live run and its record -----------------------------------------------------------------
 
 
+@pytest.mark.counts_executions
 @pytest.mark.parametrize("api", ["responses", "chat"])
 def test_a_run_has_the_traces_of_the_plain_runner_and_its_record_has_none(
     bench, api, monkeypatch, tmp_path
@@ -169,6 +170,7 @@ def failure(bench, agent, **arguments):
     return bench.failure(agent, **TRACED, **arguments)
 
 
+@pytest.mark.counts_executions
 def test_a_failed_run_is_told_once_too(bench):
     busy = agent("Busy", call("broken"), tools=[broken])
     plain, live, again = thrice(partial(failure, bench, busy, max_turns=2))
@@ -195,6 +197,7 @@ def test_a_tripped_guardrail_is_told_once_too(bench):
     assert again == []
 
 
+@pytest.mark.counts_executions
 def test_a_trace_around_the_call_stays_the_callers(bench, listener):
     greeter = agent("Greeter", say("hello"))
 
@@ -215,6 +218,7 @@ def test_a_trace_around_the_call_stays_the_callers(bench, listener):
 # -- a run that is continued -------------------------------------------------------------------
 
 
+@pytest.mark.counts_executions
 def test_what_is_repeated_is_not_told_and_what_goes_on_is_told_once(bench):
     held = Held()
     first, second, third = Placing(), Placing(), Placing()
@@ -276,6 +280,7 @@ def test_what_processors_put_into_the_context_is_seen_in_bodies_and_taken_out(be
     assert [r.getMessage() for r in caplog.records if r.name.startswith("openai.agents")] == []
 
 
+@pytest.mark.needs_a_store
 def test_a_step_that_ends_in_a_bug_is_told_once_it_is_mended(bench):
     class Hooks(RunHooks[Any]):
         broken = True
@@ -415,6 +420,7 @@ async def noted(value: Any) -> Any:
     return value
 
 
+@pytest.mark.counts_executions
 def test_a_trace_around_agents_inside_a_workflow_is_told_once(bench):
     held = Held()
     one = agent("One", say("1"))
@@ -542,6 +548,7 @@ def test_a_trace_id_of_the_users_own_is_used(bench):
     assert len(spans) == len(set(spans)) == 8
 
 
+@pytest.mark.counts_executions
 def test_plain_code_has_random_ids(bench, listener):
     greeter = agent("Greeter", say("hello"))
     run_traced(bench, greeter, runner=Runner)

@@ -19,7 +19,7 @@ from durable_openai_agents import DurableRunner, RunOptions
 from durable_openai_agents.testing import Fault, FaultRule, LoggedRequest, ModelServer
 from openai import AsyncOpenAI
 
-from support import agents_policy
+from support import agents_policy, positional
 from support.agents_projection import project, same
 
 Turn = dict[str, Any]
@@ -280,6 +280,7 @@ class Bench:
 
     def history(self, id: str = "run") -> Any:
         """Return what is recorded of a run."""
+        positional.needs_a_store()
         return self._of(id, lambda handle: handle.fetch_history())
 
     def status(self, id: str = "run") -> str:

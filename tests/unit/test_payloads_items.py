@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -208,3 +209,53 @@ def test_reading_a_long_list_asks_for_its_items_at_once():
     expand(shelf.add(lists, values), shelf.fetch)
 
     assert shelf.fetches == 2
+
+
+# Going on after a replay
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 3), max_size=6), min_size=1, max_size=6),
+    st.lists(st.integers(0, 3), max_size=8),
+    st.booleans(),
+)
+def test_after_a_replay_lists_are_stored_as_if_there_had_been_none(earlier, last, grows):
+    """What was recorded live and what is recorded after a replay of it are the same nodes."""
+    if grows:
+        # As conversations do.
+        for before, after in pairwise(earlier):
+            after[:0] = before
+
+        last = [*earlier[-1], *last]
+
+    live, again = SharedLists("run-1"), SharedLists("run-1")
+    shelf = Shelf()
+    for values in earlier:
+        again.replayed(Items(values), shelf.add(live, values))
+
+    descriptor = shelf.add(again, last)
+    assert expand(descriptor, shelf.fetch) == last
+    if grows:
+        assert descriptor == shelf.add(live, last)
+
+
+def test_a_replay_that_says_something_else_is_recorded_as_what_it_says():
+    live, again = SharedLists("run-1"), SharedLists("run-1")
+    shelf = Shelf()
+    for values in (["a"], ["a", "b"]):
+        descriptor = shelf.add(live, values)
+        again.replayed(Items(["today", *values[1:]]), descriptor)
+
+    assert expand(shelf.add(again, ["today", "b", "c"]), shelf.fetch) == ["today", "b", "c"]
+
+
+def test_a_long_conversation_goes_on_after_a_replay_without_being_stored_again():
+    live, again = SharedLists("run-1"), SharedLists("run-1")
+    shelf, conversation = Shelf(), []
+    for i in range(200):
+        conversation.append(message(i))
+        again.replayed(Items(conversation), shelf.add(live, conversation))
+
+    before = shelf.written
+    shelf.add(again, [*conversation, message(200)])
+    assert shelf.written - before < 2 * len(str(message(200)))

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from durable_core.exceptions import DecodeError
 
 from . import _json
 from ._models import forget_not_set
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["ALGORITHM", "address", "changed_keys", "difference", "digest"]
 
@@ -65,12 +68,10 @@ def difference(
     return None if a == b else _first(json.loads(a), json.loads(b), "$")
 
 
-def changed_keys(before: bytes, after: bytes) -> list[str]:
-    """Return the keys under which two recorded mappings differ, sorted."""
-    a, b = (_json.decode(m, dict[str, Any], what="a recorded mapping") for m in (before, after))
-    return sorted(
-        k for k in a.keys() | b.keys() if k not in a or k not in b or not _same(a[k], b[k])
-    )
+def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return the keys under which two mappings of JSON's own types differ, sorted."""
+    keys = sorted({*before, *after})
+    return [k for k in keys if k not in before or k not in after or not _same(before[k], after[k])]
 
 
 def _complete(value: Any) -> None:

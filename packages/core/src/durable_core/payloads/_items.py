@@ -14,6 +14,8 @@ import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from durable_core.exceptions import EncodeError
+
 from . import _digest, _json
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from durable_core.adapter import Items
 
-__all__ = ["MARK", "SharedLists", "expand", "without_lists"]
+__all__ = ["MARK", "SharedLists", "expand"]
 
 MARK = "$items"
 
@@ -38,6 +40,18 @@ class SharedLists:
     def __init__(self, lineage: str) -> None:
         self._lineage = lineage
         self._streams: dict[str, _Kept] = {}
+        # Of lists whose nodes are recorded and were not encoded here: node and length of each, and
+        # the items of the last.
+        self._seen: dict[str, tuple[list[tuple[str, int]], list[Any]]] = {}
+
+    def replayed(self, items: Items, descriptor: dict[str, Any]) -> None:
+        """Note a list that is recorded already; what it says today may differ.
+
+        Nothing is encoded: a run that is replayed to its end needs none of it.
+        """
+        steps = self._seen.get(items.stream, ([], []))[0]
+        steps.append((descriptor[MARK], int(descriptor["count"])))
+        self._seen[items.stream] = (steps, list(items.values))
 
     def encode(self, items: Items, out: dict[str, bytes], *, what: str) -> dict[str, Any]:
         """Return the descriptor of a list and put into ``out`` the items that it needs.
@@ -45,6 +59,9 @@ class SharedLists:
         Raises:
             EncodeError: An item has no JSON form.
         """
+        if items.stream in self._seen:
+            self._catch_up(items.stream)
+
         kept = self._streams.get(items.stream)
         values = list(items.values)
         shared = 0
@@ -70,6 +87,37 @@ class SharedLists:
         self._streams[items.stream] = kept
         return {MARK: kept.node, "count": len(values)}
 
+    def _catch_up(self, stream: str) -> None:
+        """Find the kept copy that the run had when it was recorded, if it still says the same."""
+        steps, values = self._seen.pop(stream)
+        kept = _Kept(node="")
+        for node, count in steps:
+            if node == kept.node and count == len(kept.values):
+                continue
+
+            # A list that does not extend the one before it has a node without a base.
+            for begin in (kept, _Kept(node="")):
+                new = values[len(begin.values) : count]
+                if count >= len(begin.values) and self._node(begin.node, new) == node:
+                    kept = _Kept(node=node, values=[*begin.values, *copy.deepcopy(new)])
+                    break
+            else:
+                kept = _Kept(node="")
+
+        if kept.node:
+            self._streams[stream] = kept
+
+    def _node(self, base: str, values: Sequence[Any]) -> str:
+        """Return the address of the node of a list that extends another one."""
+        what = "a shared list"
+        try:
+            addresses = [self._add(value, {}, what=what) for value in values]
+        except EncodeError:
+            return ""
+
+        node = _json.encode({"base": base, "items": addresses}, what=what)
+        return _digest.address(self._lineage, "list", node)
+
     def _add(self, value: Any, out: dict[str, bytes], *, what: str) -> str:
         data = _json.encode(value, what=what)
         address = _digest.address(self._lineage, "item", data)
@@ -91,18 +139,6 @@ def expand(value: Any, fetch: Callable[[Sequence[str]], Mapping[str, bytes]]) ->
         return {k: expand(v, fetch) for k, v in value.items()}
 
     return [expand(v, fetch) for v in value] if isinstance(value, list) else value
-
-
-def without_lists(text: bytes) -> bytes:
-    """Return the JSON of a recorded text without the parts that are lists of items."""
-    if MARK.encode() not in text:
-        return text
-
-    parts = _json.decode(text, dict[str, Any], what="a recorded text")
-    return _json.encode(
-        {k: v for k, v in parts.items() if not (isinstance(v, dict) and MARK in v)},
-        what="a recorded text",
-    )
 
 
 def _read_list(node: str, fetch: Callable[[Sequence[str]], Mapping[str, bytes]]) -> list[Any]:

@@ -9,7 +9,7 @@ from durable_core.exceptions import EncodeError
 from durable_core.history import Payload
 
 from . import _digest, _json
-from ._items import SharedLists, without_lists
+from ._items import MARK, SharedLists
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,13 +43,21 @@ class Texts:
         Lists are not looked at unless it is ``strict``: encoding a conversation for every call that
         is replayed would cost as much as having it.
         """
+        what = "a recorded text"
+        before: dict[str, Any] = _json.decode(recorded.data, dict[str, Any], what=what)
         if strict:
-            before, after = recorded.data, self.record(text, {}, what="a text").data
-        else:
-            small = {k: v for k, v in text.items() if not isinstance(v, Items)}
-            try:
-                before, after = without_lists(recorded.data), _json.encode(small, what="a text")
-            except EncodeError:
-                return []
+            after = _json.decode(self.record(text, {}, what=what).data, dict[str, Any], what=what)
+            return _digest.changed_keys(before, after)
 
-        return [] if before == after else _digest.changed_keys(before, after)
+        for key, value in text.items():
+            found = before.get(key)
+            if isinstance(value, Items) and isinstance(found, dict) and MARK in found:
+                self._lists.replayed(value, before.pop(key))
+
+        small = {k: v for k, v in text.items() if not isinstance(v, Items)}
+        try:
+            after = _json.decode(_json.encode(small, what=what), dict[str, Any], what=what)
+        except EncodeError:
+            return []
+
+        return _digest.changed_keys(before, after)

@@ -12,6 +12,7 @@ import contextvars
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from random import Random
 from typing import Any
@@ -23,7 +24,7 @@ from durable_core._signatures import modules_of, signature
 from durable_core.activity import _context
 from durable_core.adapter import Capabilities, Unit
 from durable_core.engine._handle import ActivityFuture
-from durable_core.engine._loop import Timer, new_loop
+from durable_core.engine._loop import Timer, WorkflowTask, new_loop
 from durable_core.history import Failure
 from durable_core.payloads import _faithful, _json
 from durable_core.payloads._failures import Registry
@@ -33,6 +34,9 @@ __all__ = ["PositionalEngine"]
 _CAPABILITIES = Capabilities(
     name="positional", durable=False, atomic=False, identity_matching=False, resources=True
 )
+
+
+_Outcome = tuple[int, bytes | Failure | None]
 
 
 @dataclass(slots=True)
@@ -46,7 +50,7 @@ class _Step:
     """
 
     time: float
-    outcomes: list[tuple[int, bytes | Failure | None]]
+    outcomes: list[_Outcome]
     commands: list[str] = field(default_factory=list[str])
 
 
@@ -60,6 +64,7 @@ class PositionalEngine:
     def __init__(self, workflow_id: str = "run") -> None:
         self.workflow_id = self.run_id = workflow_id
         self._steps: list[_Step] = []
+        self._left: list[_Outcome] = []
         self._failures = Registry()
 
     async def run(
@@ -70,6 +75,9 @@ class PositionalEngine:
     ) -> Any:
         """Run workflow code: what is recorded is replayed, and from there on it lives.
 
+        A run that raised goes on before the step in which it did: what that step received is kept,
+        but for failures, which are tried again.
+
         Args:
             code: Returns the coroutine.
             resources: Live objects for it, by role.
@@ -79,7 +87,12 @@ class PositionalEngine:
             Exception: Whatever the code raises.
         """
         execution = _Execution(self, resources or {}, self._steps, self._failures)
-        return await execution.run(code)
+        execution.arrived, self._left = self._left, []
+        try:
+            return await execution.run(code)
+        except BaseException:
+            self._left = execution.unrecorded
+            raise
 
 
 class _Execution:
@@ -109,7 +122,8 @@ class _Execution:
         self._new_timers: list[Timer] = []
         self._callbacks: list[Callable[[], None]] = []
         self._tasks: dict[int, asyncio.Task[None] | asyncio.TimerHandle] = {}
-        self._arrived: list[tuple[int, bytes | Failure | None]] = []
+        self.arrived: list[_Outcome] = []
+        self.unrecorded: list[_Outcome] = []
         self._woken = asyncio.Event()
 
     async def run(self, code: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
@@ -140,11 +154,11 @@ class _Execution:
         """Return what happens next, live."""
         if not first:
             self._start_what_waits()
-            while not self._arrived:
+            while not self.arrived:
                 self._woken.clear()
                 await self._woken.wait()
 
-        arrived, self._arrived = self._arrived, []
+        arrived, self.arrived = self.arrived, []
         return _Step(max(self._time, _clock.now()), arrived)
 
     def _activate(
@@ -178,12 +192,16 @@ class _Execution:
             raise self._mismatch(self._commands[self._issued], "nothing more")
 
         self._base += self._issued
-        if not self._replaying:
+        if not self._replaying and main.done() and (main.cancelled() or main.exception()):
+            kept = [o for o in step.outcomes if not isinstance(o[1], Failure)]
+            self.unrecorded = [*kept, *self.arrived]
+        elif not self._replaying:
             step.commands = self._commands
             self._steps.append(step)
-            callbacks, self._callbacks = self._callbacks, []
-            for callback in callbacks:
-                callback()
+
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
 
         return main
 
@@ -230,13 +248,14 @@ class _Execution:
     # Bodies
 
     def _start_what_waits(self) -> None:
+        settled = {position for position, _ in self.arrived}
         for position, (unit, args, _, context) in self._units.items():
-            if position not in self._tasks:
+            if position not in self._tasks and position not in settled:
                 body = self._run_body(position, unit, args)
                 self._tasks[position] = self._outer.create_task(body, context=context)
 
         for position, timer in self._timers.items():
-            if position not in self._tasks:
+            if position not in self._tasks and position not in settled:
                 delay = max(0.0, timer.when() - _clock.now())
                 self._tasks[position] = self._outer.call_later(delay, self._arrive, position, None)
 
@@ -247,11 +266,20 @@ class _Execution:
             try:
                 self._arrive(position, await self._attempt(unit, args, attempt))
                 return
-            except Exception as error:  # noqa: BLE001  # whatever a body raises is its outcome
-                delay = _delay(unit, error, attempt)
-                if delay is None:
-                    self._arrive(position, self._failures.record(error))
-                    return
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+
+                error: BaseException = ex.CancelledError("the body raised asyncio.CancelledError")
+            except Exception as raised:  # noqa: BLE001  # whatever a body raises is its outcome
+                error = raised
+
+            failure = self._failures.record(error)
+            delay = _delay(unit, error, failure, attempt)
+            if delay is None:
+                self._arrive(position, failure)
+                return
 
             await asyncio.sleep(delay)
 
@@ -293,7 +321,7 @@ class _Execution:
         return _faithful.encode_result(result, annotated, what=f"the result of {owner}")
 
     def _arrive(self, position: int, outcome: bytes | Failure | None) -> None:
-        self._arrived.append((position, outcome))
+        self.arrived.append((position, outcome))
         self._woken.set()
 
     # What the loop and activity futures ask
@@ -359,7 +387,9 @@ class _Execution:
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call something after the activation; not on replay."""
         if not self._replaying and not self._loop.is_closed():
-            self._callbacks.append(callback)
+            task = asyncio.current_task()
+            own = task.get_context() if isinstance(task, WorkflowTask) else self._context
+            self._callbacks.append(partial(own.run, callback))
 
     def resource(self, role: str) -> Any:
         """Return a live object that was attached to the execution."""
@@ -381,7 +411,7 @@ class _Execution:
         return UUID(int=self._random.getrandbits(128), version=4)
 
 
-def _delay(unit: Unit, error: Exception, attempt: int) -> float | None:
+def _delay(unit: Unit, error: BaseException, failure: Failure, attempt: int) -> float | None:
     """Return the seconds until the next attempt; None if there is none."""
     options = unit.options
     policy = options.retry_policy
@@ -389,7 +419,8 @@ def _delay(unit: Unit, error: Exception, attempt: int) -> float | None:
         return None
 
     if options.decide is None:
-        return None if isinstance(error, ex.CallError | TypeError) else policy.delay(attempt)
+        named = {type(error).__name__, failure.type} & {*(policy.non_retryable_error_types or ())}
+        return None if failure.non_retryable or named else policy.delay(attempt)
 
     decision = options.decide(error)
     if not decision.retry:

@@ -83,4 +83,6 @@ def rebuild_at_once(run: Run, activations: Iterable[Activation]) -> Run:
         again.close()
         raise
 
+    # Of a run that goes on after an end, numbers are missing.
+    again.next_number = run.next_number
     return again
