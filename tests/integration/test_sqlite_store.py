@@ -11,9 +11,11 @@ from durable_core import _faults
 from durable_core.exceptions import StoreClosedError, StoreError
 from durable_core.history import Activation, Packer, TimerFired, event_from
 from durable_core.stores import InboxRow, Outcome, PendingRow
+from durable_core.stores._stalls import Instance
 from durable_core.stores.sqlite import _open
 from support.rows import HOLD, WRITE, claim, first, new_row, new_start, opened, owner_of, rows, step
 
+BY = Instance("me", "instance", 0.0)
 ACCEPTED, REFUSED, IN_USE = Outcome.ACCEPTED, Outcome.REFUSED, Outcome.ID_IN_USE
 EVENT = Packer("").pack(TimerFired(seq=1))
 
@@ -246,14 +248,16 @@ def test_a_run_of_a_killed_worker_can_be_claimed_and_counts_as_taken_over(proces
             row = await store.find("default", "workflow-r")
             assert await store.owner_alive(row)
             assert (
-                await store.claimable("default", "queue", worker=worker, now=time.time(), limit=9)
+                await store.claimable(
+                    "default", "queue", workflow_types=["Flow"], by=BY, now=time.time(), limit=9
+                )
                 == []
             )
             assert await store.append(claim("r", worker, fence=1)) is REFUSED
             other.kill()
             assert not await store.owner_alive(row)
             found = await store.claimable(
-                "default", "queue", worker=worker, now=time.time(), limit=9
+                "default", "queue", workflow_types=["Flow"], by=BY, now=time.time(), limit=9
             )
             assert [r.run_id for r in found] == ["r"]
             assert await store.append(claim("r", worker, fence=1)) is ACCEPTED
@@ -287,7 +291,9 @@ def test_a_closed_run_cannot_be_claimed(store_path):
             await store.append(step("r", worker, 1, status="completed"))
             assert await store.append(claim("r", worker, fence=1)) is REFUSED
             assert (
-                await store.claimable("default", "queue", worker=worker, now=time.time(), limit=9)
+                await store.claimable(
+                    "default", "queue", workflow_types=["Flow"], by=BY, now=time.time(), limit=9
+                )
                 == []
             )
 

@@ -13,8 +13,7 @@ from durable_core import exceptions as ex
 from durable_core._arguments import UNSET, arguments
 from durable_core._signatures import signature
 from durable_core.payloads import _faithful, _json
-from durable_core.stores import InboxRow, Outcome
-from durable_core.worker import _stalls
+from durable_core.stores import InboxRow, Outcome, _stalls
 from durable_core.worker._owned import LostRunError
 from durable_core.workflow import _defn as workflow_defn
 

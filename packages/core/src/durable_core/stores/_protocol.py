@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from ._stalls import Instance
+
 __all__ = [
     "Append",
     "Arrivals",
@@ -272,13 +274,32 @@ class Store(Protocol):
         ...
 
     async def claimable(
-        self, namespace: str, task_queue: str, *, worker: int, now: float, limit: int
+        self,
+        namespace: str,
+        task_queue: str,
+        *,
+        workflow_types: Collection[str],
+        by: Instance,
+        now: float,
+        limit: int,
     ) -> Sequence[RunRow]:
-        """Return open runs of a queue that no living worker but this one owns, oldest first.
+        """Return open runs of a queue that a worker may take now, oldest first.
 
-        Those that only sleep until later are left out. A run that the worker owns and has dropped,
-        after a failed write, is its own to take again. A stalled one may have to rest.
+        Those that no living worker owns, and that neither sleep until later nor, having stalled,
+        have to rest (`durable_core.stores._stalls.may_try`).
+
+        Args:
+            namespace: Of the runs.
+            task_queue: Of the runs.
+            workflow_types: That the worker knows.
+            by: The worker.
+            now: Seconds since the epoch.
+            limit: At most so many.
         """
+        ...
+
+    async def waiting_types(self, namespace: str, task_queue: str) -> Collection[str]:
+        """Return the workflows of which open runs of a queue are owned by nobody."""
         ...
 
     async def orphans(self, namespace: str, workflow_type: str, *, limit: int) -> Sequence[RunRow]:

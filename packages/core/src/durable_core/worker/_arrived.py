@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from durable_core.history import Event, Packer, Rewound, Taken, TimerFired
 from durable_core.stores import InboxRow
 
-__all__ = ["Arrived", "LostRunError", "accept", "refuse", "unread"]
+__all__ = ["Arrived", "LostRunError", "ReleasedRunError", "accept", "refuse", "unread"]
 
 
 class LostRunError(Exception):
     """Internal: this worker does not own the run any more; look at it anew."""
+
+
+class ReleasedRunError(LostRunError):
+    """Internal: this worker let the run go."""
 
 
 @dataclass(slots=True)

@@ -75,6 +75,11 @@ class Registered:
 
         return found
 
+    @property
+    def workflow_names(self) -> list[str]:
+        """Names of the workflows that were added."""
+        return list(self._workflows)
+
     def knows_workflow(self, name: str) -> bool:
         """Return whether a workflow of that name was added."""
         return name in self._workflows

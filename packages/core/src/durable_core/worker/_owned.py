@@ -28,11 +28,11 @@ from durable_core.history import (
     Taken,
     TimerFired,
 )
-from durable_core.stores import Append, Outcome, Reuse, RunRow
+from durable_core.stores import Append, Outcome, Reuse, RunRow, _stalls
 
-from . import _stalls, _takeover
+from . import _takeover
 from ._appends import Appends, Creation
-from ._arrived import Arrived, LostRunError, accept, refuse
+from ._arrived import Arrived, LostRunError, ReleasedRunError, accept, refuse
 from ._work import Work
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ._rewind import Rewind
     from ._worker import Worker
 
-__all__ = ["LostRunError", "OwnedRun"]
+__all__ = ["LostRunError", "OwnedRun", "ReleasedRunError"]
 
 _log = logging.getLogger("durable_core.worker")
 
@@ -381,7 +381,7 @@ class OwnedRun:
     def _released(self, done: asyncio.Future[Outcome]) -> None:
         # What arrived meanwhile was not acknowledged; whoever sent it sends it to the next owner,
         # and a body that returned meanwhile cannot be: none ran.
-        self._end(self._outcome(done) or LostRunError(self.row.run_id))
+        self._end(self._outcome(done) or ReleasedRunError(self.row.run_id))
 
     def _stall(
         self, bug: BaseException, taken: Sequence[Arrived], create: Creation | None = None
@@ -462,7 +462,8 @@ class OwnedRun:
             left, self._events = self._events, []
             cut = self._work.cut_off(now, "cancelled")
             append = self._appends.release(self.next_due(), left=left, cut=cut, now=now)
-            await asyncio.wait([self._store.append(append)])
+            # One that is refused, or cannot be written, leaves what a crash would have left.
+            await asyncio.gather(self._store.append(append), return_exceptions=True)
             refuse(left, self.row.run_id)
 
         self._end(ex.StoreClosedError("the worker was shut down"))
@@ -473,7 +474,7 @@ class OwnedRun:
 
         self._ended = True
         self._work.stop()
-        self._worker.forget(self)
+        self._worker.forget(self, error)
         self.run.close()
         refuse(self._events, self.row.run_id)
         self._settle()

@@ -17,18 +17,17 @@ from durable_core import _defaults, _ids, history
 from durable_core import exceptions as ex
 from durable_core.engine import Run
 from durable_core.history import Packer
-from durable_core.stores import Append
+from durable_core.stores import Append, _stalls
 
-from . import _stalls
 from ._bodies import Bodies
 from ._host import Registered
-from ._owned import LostRunError, OwnedRun
+from ._owned import LostRunError, OwnedRun, ReleasedRunError
 from ._replay import Record, rebuild, rebuild_at_once
 from ._rewind import rewind_of
 from ._start import row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from durable_core._clock import Clock
     from durable_core.client import Client
@@ -39,6 +38,7 @@ __all__ = ["Worker"]
 
 _log = logging.getLogger("durable_core.worker")
 _CLAIMS_AT_ONCE = 200
+_STRANGERS_EVERY = 10.0
 
 
 class Worker:
@@ -92,6 +92,9 @@ class Worker:
         self._active: dict[str, float] = {}
         self._by_workflow_id: dict[tuple[str, str], OwnedRun] = {}
         self._strangers: set[str] = set()
+        self._strangers_at = 0.0
+        self._dropped: dict[str, RunRow] = {}
+        self._resting: dict[str, tuple[float, float]] = {}
         self._id: int | None = None
         self._instance: _stalls.Instance | None = None
         self._bodies: Bodies | None = None
@@ -261,6 +264,7 @@ class Worker:
 
             raise
 
+        self._dropped.pop(row.run_id, None)
         owned = self._own(run, fresh)
         if owned.record is not None:
             owned.record = record.activations
@@ -348,8 +352,18 @@ class Worker:
 
         self._active[owned.row.run_id] = self.clock.now()
 
-    def forget(self, owned: OwnedRun) -> None:
-        """Note that a run is not owned any more."""
+    def forget(self, owned: OwnedRun, error: BaseException | None) -> None:
+        """Note that a run is not loaded any more.
+
+        Args:
+            owned: The run.
+            error: What keeps it from going on here; the store may still say that it does.
+        """
+        # Bound runs are taken again by their callers.
+        given_up = owned.row.bound or isinstance(error, ReleasedRunError)
+        if isinstance(error, (ex.StoreError, LostRunError)) and not given_up:
+            self._dropped[owned.row.run_id] = owned.row
+
         self._active.pop(owned.row.run_id, None)
         self._owned.pop(owned.row.run_id, None)
         key = (owned.row.namespace, owned.row.workflow_id)
@@ -399,38 +413,67 @@ class Worker:
 
     async def _claim(self) -> float | None:
         """Take what nobody owns; return when there will be more, if that is known."""
-        namespace, now = self._client.namespace, self.clock.now()
+        namespace, queue, now = self._client.namespace, self.task_queue, self.clock.now()
         rows = await self.store.claimable(
-            namespace, self.task_queue, worker=self.id, now=now, limit=_CLAIMS_AT_ONCE
+            namespace,
+            queue,
+            workflow_types=self._registered.workflow_names,
+            by=self.instance,
+            now=now,
+            limit=_CLAIMS_AT_ONCE,
         )
-        free = [r for r in rows if r.run_id not in self._owned]
-        self._tell_strangers({r.workflow_type for r in free})
-        wanted = [
-            r
-            for r in free
-            if self._registered.knows_workflow(r.workflow_type)
-            and _stalls.may_try(r.stall, self.instance, now)
-        ]
+        rests = [r for r, (until, _) in self._resting.items() if until > now]
+        wanted = [r for r in rows if r.run_id not in self._owned and r.run_id not in rests]
+        wanted += [r for r in await self._dropped_rows() if r.run_id not in rests]
         results = await asyncio.gather(*(self.take(row) for row in wanted), return_exceptions=True)
         for row, result in zip(wanted, results, strict=True):
             if isinstance(result, LostRunError | OwnedRun):
-                continue
+                self._resting.pop(row.run_id, None)
+            elif isinstance(result, Exception):
+                if isinstance(result, ex.StoreError):
+                    self._rest(row.run_id, now)
 
-            if not isinstance(result, Exception):
+                _log.error(
+                    "run %r cannot go on: %s. See: durable show %s",
+                    row.workflow_id,
+                    result,
+                    row.workflow_id,
+                )
+            else:
                 raise result
 
-            _log.error(
-                "run %r cannot go on: %s. See: durable show %s",
-                row.workflow_id,
-                result,
-                row.workflow_id,
-            )
+        if now >= self._strangers_at:
+            self._strangers_at = now + _STRANGERS_EVERY
+            self._tell_strangers(await self.store.waiting_types(namespace, queue))
 
-        return await self.store.next_wake(namespace, self.task_queue)
+        # There may be more than the limit.
+        more = len(rows) == _CLAIMS_AT_ONCE and any(isinstance(r, OwnedRun) for r in results)
+        return now if more else await self.store.next_wake(namespace, queue)
 
-    def _tell_strangers(self, types: set[str]) -> None:
+    async def _dropped_rows(self) -> list[RunRow]:
+        """Return the runs that this worker still owns and has dropped, after a failed write."""
+        found: list[RunRow] = []
+        for run_id, row in list(self._dropped.items()):
+            fresh = await self.store.find(row.namespace, row.workflow_id, run_id)
+            if fresh is None or fresh.status != "running" or not self.owns(fresh):
+                del self._dropped[run_id]
+            elif run_id not in self._owned:
+                found.append(fresh)
+
+        return found
+
+    def _rest(self, run_id: str, now: float) -> None:
+        """Leave a run alone for a while that cannot be rebuilt here, longer each time.
+
+        If its code is the cause its row says so too, and `claimable` leaves it out.
+        """
+        _, pause = self._resting.get(run_id, (0.0, _defaults.STALL_RETRY_FIRST / 2))
+        pause = min(pause * 2, _defaults.STALL_RETRY_MAX)
+        self._resting[run_id] = (now + pause, pause)
+
+    def _tell_strangers(self, types: Collection[str]) -> None:
         """Say once of each workflow that runs of it wait for a worker that knows it."""
-        for name in sorted(types - self._strangers):
+        for name in sorted({*types} - self._strangers):
             if not self._registered.knows_workflow(name):
                 self._strangers.add(name)
                 _log.warning(

@@ -6,7 +6,8 @@ Every method is one transaction: it changes everything or, when it refuses, noth
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from durable_core.exceptions import StoreCorruptError
@@ -22,6 +23,7 @@ from durable_core.stores._protocol import (
     Reuse,
     RunRow,
 )
+from durable_core.stores._stalls import Instance, may_try
 
 __all__ = ["Database"]
 
@@ -186,14 +188,22 @@ class Database:
         run.inbox.clear()
         self.version += 1
 
-    def revive(self, run_id: str, stall: str | None, *, reopen: bool) -> Outcome:
-        """Open a run again, or let a stalled one be tried now, with what its row then says."""
-        row = self._runs[run_id].row
+    def revive(self, run_id: str, *, reopen: bool) -> Outcome:
+        """Open a run again, or let a stalled one be tried now."""
+        run = self._runs.get(run_id)
+        if run is None:
+            return Outcome.REFUSED
+
+        row = run.row
         ended = row.status in {"failed", "canceled", "terminated"} and self._open(row) is None
         if not ((row.status == "running" and row.stall is not None) or (reopen and ended)):
             return Outcome.REFUSED
 
-        self._runs[run_id].row = replace(row, status="running", closed=None, wake=0.0, stall=stall)
+        stall = row.stall
+        if stall is not None:
+            stall = json.dumps({**json.loads(stall), "next_try": 0, "revived": 1})
+
+        run.row = replace(row, status="running", closed=None, wake=0.0, stall=stall)
         self.version += 1
         return Outcome.ACCEPTED
 
@@ -259,19 +269,34 @@ class Database:
         return {key[1]: self._items[key] for key in keys if key in self._items}
 
     def claimable(
-        self, namespace: str, task_queue: str, worker: int, now: float, limit: int
+        self,
+        namespace: str,
+        task_queue: str,
+        workflow_types: Collection[str],
+        by: Instance,
+        now: float,
+        limit: int,
     ) -> list[RunRow]:
-        """Return open runs of a queue that no living worker but one owns, oldest first."""
-        found = [
-            run.row
-            for run in self._waiting(namespace, task_queue)
-            if run.row.owner is not None
-            or run.row.wake <= now
-            or run.row.stall is not None
-            or run.inbox
-        ]
-        found = [r for r in found if r.owner in (None, worker) or not self.alive(r.owner)]
+        """Return open runs of a queue that a worker may take now, oldest first."""
+
+        def ready(run: _Run) -> bool:
+            row = run.row
+            if row.owner is not None:
+                return not self.alive(row.owner)
+
+            if row.stall is not None:
+                return may_try(row.stall, by, now)
+
+            return row.wake <= now or bool(run.inbox)
+
+        waiting = self._waiting(namespace, task_queue)
+        found = [r.row for r in waiting if ready(r) and r.row.workflow_type in workflow_types]
         return sorted(found, key=lambda r: (r.started, r.run_id))[:limit]
+
+    def waiting_types(self, namespace: str, task_queue: str) -> set[str]:
+        """Return the workflows of which open runs of a queue are owned by nobody."""
+        waiting = self._waiting(namespace, task_queue)
+        return {r.row.workflow_type for r in waiting if r.row.owner is None}
 
     def orphans(self, namespace: str, workflow_type: str, limit: int) -> list[RunRow]:
         """Return open bound runs of a workflow that no living worker owns, oldest first."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,7 +22,9 @@ from durable_core.stores._protocol import (
 from ._database import Database
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from durable_core.stores._stalls import Instance
 
 __all__ = ["MemoryStore"]
 
@@ -90,15 +91,7 @@ class MemoryStore:
 
     def revive(self, run_id: str, *, reopen: bool) -> asyncio.Future[Outcome]:
         """Let any worker try a stalled run, or one that ended without a result, now."""
-
-        def revive(database: Database) -> Outcome:
-            stall = database.load(run_id).row.stall
-            if stall is not None:
-                stall = json.dumps({**json.loads(stall), "next_try": 0, "revived": 1})
-
-            return database.revive(run_id, stall, reopen=reopen)
-
-        return self._write(revive)
+        return self._write(lambda d: d.revive(run_id, reopen=reopen))
 
     def register_worker(self, identity: str) -> asyncio.Future[int]:
         """Add a worker, which lives until it is released or the store is closed."""
@@ -144,10 +137,23 @@ class MemoryStore:
         return self._read(lambda d: d.items(lineage, addresses))
 
     async def claimable(
-        self, namespace: str, task_queue: str, *, worker: int, now: float, limit: int
+        self,
+        namespace: str,
+        task_queue: str,
+        *,
+        workflow_types: Collection[str],
+        by: Instance,
+        now: float,
+        limit: int,
     ) -> Sequence[RunRow]:
-        """Return open runs of a queue that no living worker but this one owns, oldest first."""
-        return self._read(lambda d: d.claimable(namespace, task_queue, worker, now, limit))
+        """Return open runs of a queue that a worker may take now, oldest first."""
+        return self._read(
+            lambda d: d.claimable(namespace, task_queue, workflow_types, by, now, limit)
+        )
+
+    async def waiting_types(self, namespace: str, task_queue: str) -> Collection[str]:
+        """Return the workflows of which open runs of a queue are owned by nobody."""
+        return self._read(lambda d: d.waiting_types(namespace, task_queue))
 
     async def orphans(self, namespace: str, workflow_type: str, *, limit: int) -> Sequence[RunRow]:
         """Return open bound runs of a workflow that no living worker owns, oldest first."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from durable_core import _clock, _ids, history
-from durable_core.exceptions import NotSupported, StoreCorruptError
+from durable_core.exceptions import NotSupported, StoreClosedError, StoreCorruptError
 from durable_core.stores import _sql
 from durable_core.stores._protocol import (
     Append,
@@ -28,9 +28,11 @@ from . import _batch, _locks, _open
 from ._writer import Call, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     import apsw
+
+    from durable_core.stores._stalls import Instance
 
 __all__ = ["SqliteStore"]
 
@@ -55,6 +57,7 @@ class SqliteStore:
         self._reads = ThreadPoolExecutor(1, thread_name_prefix="durable-reader")
         self._locks: dict[int, _locks.WorkerLock] = {}
         self._version = -1
+        self._closed = False
 
     @classmethod
     async def open(cls, path: Path) -> SqliteStore:
@@ -212,11 +215,26 @@ class SqliteStore:
         return await self._read(lambda c: _items(c, lineage, addresses))
 
     async def claimable(
-        self, namespace: str, task_queue: str, *, worker: int, now: float, limit: int
+        self,
+        namespace: str,
+        task_queue: str,
+        *,
+        workflow_types: Collection[str],
+        by: Instance,
+        now: float,
+        limit: int,
     ) -> Sequence[RunRow]:
-        """Return open runs of a queue that no living worker but this one owns, oldest first."""
+        """Return open runs of a queue that a worker may take now, oldest first."""
         await self.bury_dead()
-        return await self._runs("runs_claimable", (namespace, task_queue, limit, worker, now))
+        types = json.dumps(list(workflow_types))
+        values = (namespace, task_queue, limit, types, now, by.id, by.started, by.build)
+        return await self._runs("runs_claimable", values)
+
+    async def waiting_types(self, namespace: str, task_queue: str) -> Collection[str]:
+        """Return the workflows of which open runs of a queue are owned by nobody."""
+        values = (namespace, task_queue)
+        rows = await self._read(lambda c: c.execute(_SQL["waiting_types"], values).fetchall())
+        return {cast("str", name) for (name,) in rows}
 
     async def orphans(self, namespace: str, workflow_type: str, *, limit: int) -> Sequence[RunRow]:
         """Return open bound runs of a workflow that no living worker owns, oldest first."""
@@ -261,10 +279,11 @@ class SqliteStore:
         return changed
 
     async def close(self) -> None:
-        """Write what is queued, drop the locks, and end the threads."""
-        if self._pid != os.getpid():
+        """Write what is queued, drop the locks, and end the threads. May be called again."""
+        if self._pid != os.getpid() or self._closed:
             return
 
+        self._closed = True
         loop = asyncio.get_running_loop()
         for worker in list(self._locks):
             await self.release_worker(worker)
@@ -276,9 +295,10 @@ class SqliteStore:
 
     def close_now(self) -> None:
         """As `close`, when the loop ended before anybody closed the store."""
-        if self._pid != os.getpid():
+        if self._pid != os.getpid() or self._closed:
             return
 
+        self._closed = True
         self._writer.close()
         for lock in self._locks.values():
             lock.release()
@@ -304,6 +324,8 @@ class SqliteStore:
 
     async def _read(self, read: Callable[[apsw.Connection], T]) -> T:
         self._check_process()
+        if self._closed:
+            raise StoreClosedError(f"{self._path} is closed")
 
         def work() -> T:
             with _open.translated(str(self._path)):

@@ -169,12 +169,14 @@ SELECT {run} FROM run WHERE namespace = ?1 AND workflow_id = ?2 ORDER BY status 
 SELECT {run} FROM run WHERE namespace = ?1 AND id = ?2;
 
 -- name: runs_claimable
--- Open runs of a queue that any worker may continue and that no living worker but ?4 owns, oldest first: those
--- whose time (?5) has come, whose inbox holds something, whose owner died, or that stalled.
+-- Open runs of a queue and of some workflows (?4, a JSON array) that nobody alive owns, oldest first: those whose
+-- time (?5) has come, whose inbox holds something, whose owner died, or that stalled and need not rest: the
+-- same as `may_try` of `_stalls.py` for the worker ?6, started at ?7, of the build ?8.
 SELECT {run} FROM run
 WHERE id IN (
     SELECT id FROM run
     WHERE namespace = ?1 AND task_queue = ?2 AND status = 'running' AND bound = 0 AND owner IS NULL AND wake <= ?5
+      AND stall IS NULL
     UNION
     SELECT r.id FROM inbox AS i JOIN run AS r ON r.id = i.run
     WHERE r.namespace = ?1 AND r.task_queue = ?2 AND r.status = 'running' AND r.bound = 0 AND r.owner IS NULL
@@ -182,12 +184,23 @@ WHERE id IN (
     UNION
     SELECT r.id FROM run AS r
     WHERE r.owner IS NOT NULL AND r.namespace = ?1 AND r.task_queue = ?2 AND r.status = 'running' AND r.bound = 0
-      AND (r.owner = ?4 OR r.owner NOT IN (SELECT w.id FROM worker AS w WHERE w.alive))
+      AND r.owner NOT IN (SELECT w.id FROM worker AS w WHERE w.alive)
     UNION
     SELECT r.id FROM run AS r
     WHERE r.namespace = ?1 AND r.task_queue = ?2 AND r.status = 'running' AND r.stall IS NOT NULL AND r.bound = 0
-      AND r.owner IS NULL)
+      AND r.owner IS NULL
+      AND (
+        coalesce(r.stall ->> '$.next_try', 0) <= ?5
+        OR (
+            coalesce(r.stall ->> '$.instance', '') <> ?6
+            AND (r.stall ->> '$.time' < ?7 OR coalesce(r.stall ->> '$.build', '') <> ?8))))
+  AND workflow_type IN (SELECT j.value FROM json_each(?4) AS j)
 ORDER BY started, id LIMIT ?3;
+
+-- name: waiting_types
+-- The workflows of which open runs of a queue are owned by nobody.
+SELECT DISTINCT workflow_type FROM run
+WHERE namespace = ?1 AND task_queue = ?2 AND status = 'running' AND bound = 0 AND owner IS NULL;
 
 -- name: runs_orphaned
 -- Open bound runs of a workflow that no living worker owns, oldest first.

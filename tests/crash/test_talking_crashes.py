@@ -1,0 +1,119 @@
+"""SIGKILL while runs are talked to, and while one goes on after a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from pathlib import Path
+
+import pytest
+from durable_core import Client, _faults
+from support import talk_app
+from support.ledger import Ledger
+
+APP = Path(talk_app.__file__)
+SECONDS = 20.0
+LONG_TRIALS = 100
+MOST = 40
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return Ledger(tmp_path / "ledger")
+
+
+@pytest.fixture
+def surroundings(store_url, ledger):
+    return {"DURABLE_URL": store_url, "LEDGER": ledger.path}
+
+
+async def talked_to(client, run, serve, choose, *, signals, kills):
+    """Send numbers to a run whose workers are killed; return what the run says that it got.
+
+    Each number is sent until it is acknowledged, so none may be missing, and none be there twice
+    unless its acknowledgement was lost with the sender, which lives.
+    """
+    handle = await client.start_workflow(talk_app.Collector.run, id=run, task_queue=talk_app.QUEUE)
+    worker = serve()
+    moments = sorted(choose.sample(range(1, signals), kills))
+    for number in range(1, signals + 1):
+        if moments and number >= moments[0]:
+            moments.pop(0)
+            worker.kill()
+            worker = serve(fault=f"{choose.choice(_faults.POINTS)}:{choose.randint(1, 12)}")
+
+        await handle.signal(talk_app.Collector.put, number)
+        if choose.random() < 0.2:
+            await asyncio.sleep(choose.uniform(0, 0.05))
+
+    await handle.signal(talk_app.Collector.end)
+    while True:
+        try:
+            got = await asyncio.wait_for(asyncio.shield(handle.result()), 5)
+        except TimeoutError:
+            worker.kill()
+            worker = serve()
+        else:
+            worker.kill()
+            return got
+
+
+@pytest.mark.timeout(3600)
+def test_no_signal_is_lost_or_handled_twice_over_kills(
+    processes, store_url, surroundings, ledger, long
+):
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    choose = random.Random(seed)
+    signals, kills = 60, 4
+    ends = time.monotonic() + SECONDS
+
+    async def main():
+        trials = 0
+        async with await Client.connect(store_url) as client:
+            while trials < LONG_TRIALS if long else time.monotonic() < ends:
+                trials += 1
+
+                def serve(fault=""):
+                    return processes.start(APP, "worker", fault=fault, **surroundings)
+
+                run = f"run-{trials}"
+                got, noted = await talked_to(
+                    client, run, serve, choose, signals=signals, kills=kills
+                )
+                assert got == list(range(1, signals + 1)), f"seed {seed}"
+                assert sorted(noted) == list(range(10, signals + 1, 10)), f"seed {seed}"
+                counts = ledger.counts(run)
+                assert all(times <= 1 + kills + 1 for times in counts.values()), counts
+
+        return trials
+
+    trials = asyncio.run(main())
+    print(f"{trials} trials, {trials * signals} signals, {trials * kills} kills, seed {seed}")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("point", _faults.POINTS)
+def test_going_on_after_a_failure_survives_a_kill_at_every_point(
+    point, processes, store_url, surroundings, ledger
+):
+    """Nothing that is recorded is done again, whether before or after the failure."""
+    broken = processes.run(APP, "again", BROKEN="second", **surroundings)
+    assert "failure second is broken" in broken.output
+    killed = 0
+    for n in range(1, MOST):
+        ended = processes.run(APP, "again", fault=f"{point}:{n}", **surroundings)
+        if not ended.killed:
+            break
+
+        killed += 1
+
+    last = processes.run(APP, "again", **surroundings)
+    assert "result ['first', 'second', 'third', 'fourth']" in last.output
+    counts = {name.partition("/")[2]: times for name, times in ledger.counts().items()}
+    # Done before the failure: never again.
+    assert counts["first"] == counts["third"] == 1
+    # Tried again, once per kill at the most.
+    assert 2 <= counts["second"] <= 2 + killed
+    assert 1 <= counts["fourth"] <= 1 + killed

@@ -1,0 +1,309 @@
+"""What every store promises, asked of each: the same calls, the same answers."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from durable_core.exceptions import StoreClosedError
+from durable_core.history import Failure, Packer, TimerFired
+from durable_core.stores import InboxRow, Outcome, PendingRow
+from durable_core.stores._stalls import Instance, may_try, stall_of
+from durable_core.stores.memory import MemoryStore
+from durable_core.stores.sqlite import SqliteStore
+from support.rows import claim, first, new_row, new_start, step
+
+ACCEPTED, REFUSED, IN_USE = Outcome.ACCEPTED, Outcome.REFUSED, Outcome.ID_IN_USE
+START = Packer("r").pack(new_start())
+EVENT = Packer("").pack(TimerFired(seq=1))
+ME = Instance("me", "instance-1", 100.0, "build-1")
+NOW = 1000.0
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def store(request, tmp_path):
+    """Returns a context of a fresh store."""
+
+    @asynccontextmanager
+    async def opened():
+        if request.param == "memory":
+            found = MemoryStore()
+        else:
+            found = await SqliteStore.open(tmp_path / "store.db")
+
+        try:
+            yield found
+        finally:
+            await found.close()
+
+    return opened
+
+
+def on(store, code):
+    async def main():
+        async with store() as opened:
+            return await code(opened)
+
+    return asyncio.run(main())
+
+
+async def create(store, run_id, *, reuse="always", **changes):
+    row = replace(new_row(run_id), **changes)
+    return await store.create(row, START, {}, reuse=reuse)
+
+
+async def claimable(store, *, types=("Flow",), by=ME, now=NOW, limit=100):
+    rows = await store.claimable(
+        "default", "queue", workflow_types=types, by=by, now=now, limit=limit
+    )
+    return [row.run_id for row in rows]
+
+
+def sent(request):
+    return InboxRow(request=request, arrived=1.0, data=EVENT)
+
+
+# Ids
+
+
+@pytest.mark.parametrize(
+    ("status", "always", "failed", "never"),
+    [
+        ("running", IN_USE, IN_USE, IN_USE),
+        ("completed", ACCEPTED, IN_USE, IN_USE),
+        ("failed", ACCEPTED, ACCEPTED, IN_USE),
+        ("canceled", ACCEPTED, ACCEPTED, IN_USE),
+    ],
+)
+@pytest.mark.parametrize("how", ["create", "append"])
+def test_an_id_is_free_or_in_use_by_what_became_of_its_run(
+    store, how, status, always, failed, never
+):
+    async def code(store):
+        worker = await store.register_worker("me")
+        answers = []
+        for n, reuse in enumerate(("always", "failed", "never")):
+            id = f"w{n}"
+            assert await store.append(first(f"old{n}", worker, workflow_id=id)) is ACCEPTED
+            if status != "running":
+                assert await store.append(step(f"old{n}", worker, 1, status=status)) is ACCEPTED
+
+            if how == "create":
+                answers.append(await create(store, f"new{n}", workflow_id=id, reuse=reuse))
+            else:
+                append = first(f"new{n}", worker, workflow_id=id, reuse=reuse)
+                answers.append(await store.append(append))
+
+        return answers
+
+    assert on(store, code) == [always, failed, never]
+
+
+# Sending, ending, reviving
+
+
+def test_an_event_is_put_into_the_inbox_of_an_open_run_once(store):
+    async def code(store):
+        worker = await store.register_worker("me")
+        await store.append(first("r", worker))
+        for request, wanted in (("a", ACCEPTED), ("b", ACCEPTED), ("a", ACCEPTED)):
+            answer = await store.send("r", sent(request), lineage="r", items={"x": b"1"})
+            assert answer is wanted
+
+        arrivals = await store.arrivals(worker)
+        assert [run for run, _, _ in arrivals.inbox] == ["r", "r"]
+        assert set(arrivals.owned) == {"r"}
+        assert dict(await store.read_items("r", ["x"])) == {"x": b"1"}
+        # Its end must not pass over them.
+        assert await store.append(step("r", worker, 1, status="completed")) is REFUSED
+        numbers = [number for _, number, _ in arrivals.inbox]
+        done = step("r", worker, 1, status="completed", taken=numbers)
+        assert await store.append(done) is ACCEPTED
+        assert await store.send("r", sent("c"), lineage="r", items={}) is REFUSED
+        assert await store.send("nobody", sent("c"), lineage="r", items={}) is REFUSED
+        assert (await store.arrivals(worker)).owned == set()
+
+    on(store, code)
+
+
+def test_a_terminated_run_takes_nothing_more_from_its_owner(store):
+    async def code(store):
+        worker = await store.register_worker("me")
+        pending = [PendingRow(seq=1, kind="activity", data=b"")]
+        await store.append(first("r", worker, pending=pending))
+        await store.send("r", sent("a"), lineage="r", items={})
+        seen = []
+
+        def data(number, fence):
+            seen.append((number, fence))
+            return b"end"
+
+        assert await store.terminate("r", time=5.0, data=data) is ACCEPTED
+        assert seen == [(1, 2)]
+        row = await store.find("default", "workflow-r")
+        assert (row.status, row.closed, row.owner, row.next_number) == ("terminated", 5.0, None, 2)
+        assert await store.append(step("r", worker, 1)) is REFUSED
+        assert await store.append(step("r", worker, 2)) is REFUSED
+        assert await store.terminate("r", time=6.0, data=data) is REFUSED
+
+    on(store, code)
+
+
+@pytest.mark.parametrize("status", ["failed", "canceled"])
+def test_a_run_that_ended_without_a_result_can_be_opened_again(store, status):
+    async def code(store):
+        worker = await store.register_worker("me")
+        await store.append(first("r", worker))
+        await store.append(step("r", worker, 1, status=status))
+        assert await store.append(claim("r", worker, fence=1)) is REFUSED
+        assert await store.revive("r", reopen=False) is REFUSED
+        assert await claimable(store) == []
+        assert await store.revive("r", reopen=True) is ACCEPTED
+        assert await claimable(store) == ["r"]
+        assert await store.append(claim("r", worker, fence=1)) is ACCEPTED
+        assert await store.append(step("r", worker, 2, fence=2)) is ACCEPTED
+
+    on(store, code)
+
+
+def test_a_claim_may_open_a_run_again_unless_it_completed_or_its_id_is_taken(store):
+    async def code(store):
+        worker = await store.register_worker("me")
+        for run, status in (("good", "failed"), ("done", "completed"), ("taken", "failed")):
+            await store.append(first(run, worker))
+            await store.append(step(run, worker, 1, status=status))
+
+        await create(store, "other", workflow_id="workflow-taken")
+        answers = [
+            await store.append(replace(claim(run, worker, fence=1), reopen=True))
+            for run in ("good", "done", "taken")
+        ]
+        assert answers == [ACCEPTED, REFUSED, REFUSED]
+        assert await store.revive("taken", reopen=True) is REFUSED
+        assert await store.revive("done", reopen=True) is REFUSED
+
+    on(store, code)
+
+
+# What may be taken
+
+
+def test_a_released_run_waits_for_its_time_or_for_an_event(store):
+    async def code(store):
+        worker = await store.register_worker("me")
+        for run, wake in (("early", NOW - 1), ("late", NOW + 50), ("later", NOW + 90)):
+            await store.append(first(run, worker))
+            released = step(run, worker, None, release=True, wake=wake)
+            assert await store.append(released) is ACCEPTED
+
+        assert await claimable(store) == ["early"]
+        await store.append(claim("early", worker, fence=1))
+        assert await store.next_wake("default", "queue") == NOW + 50
+        await store.send("later", sent("a"), lineage="later", items={})
+        assert await claimable(store) == ["later"]
+        assert await claimable(store, now=NOW + 60) == ["late", "later"]
+
+    on(store, code)
+
+
+def stall(time=500.0, by=ME, before=None):
+    return stall_of(Failure(type="E", message="no"), 1, by, time, before)
+
+
+STALLS = [
+    # The worker that stalled it rests, and does not.
+    (stall(NOW - 0.5), ME),
+    (stall(NOW - 5), ME),
+    (stall(NOW - 0.5, before=stall(NOW - 2)), ME),
+    # Others: started before the stall, after it, and with other code.
+    (stall(NOW - 0.5), Instance("b", "instance-2", NOW - 10, "build-1")),
+    (stall(NOW - 0.5), Instance("b", "instance-2", NOW - 0.1, "build-1")),
+    (stall(NOW - 0.5), Instance("b", "instance-2", NOW - 10, "build-2")),
+    (stall(NOW - 0.5), Instance("b", "instance-2", NOW - 10, "")),
+]
+
+
+@pytest.mark.parametrize(("stalled", "by"), STALLS, ids=itertools.count())
+def test_who_may_try_a_stalled_run_is_the_same_in_sql_as_in_words(store, stalled, by):
+    async def code(store):
+        worker = await store.register_worker("me")
+        await store.append(first("r", worker))
+        await store.append(step("r", worker, None, release=True, stall=stalled, wake=1e15))
+        found = await claimable(store, by=by)
+        assert found == (["r"] if may_try(stalled, by, NOW) else [])
+        assert await store.revive("r", reopen=False) is ACCEPTED
+        assert await claimable(store, by=by) == ["r"]
+
+    on(store, code)
+
+
+def test_runs_that_nobody_here_may_take_hide_no_others(store):
+    """However many there are, they are older, and the store is asked for only a few at a time."""
+
+    async def code(store):
+        worker = await store.register_worker("me")
+        for n in range(3):
+            await create(store, f"stranger{n}", workflow_type="Unknown")
+            await store.append(first(f"mine{n}", worker))
+            await store.append(first(f"stalled{n}", worker))
+            rests = step(f"stalled{n}", worker, None, release=True, stall=stall(NOW), wake=1e15)
+            await store.append(rests)
+
+        await create(store, "new", started=9.0)
+        assert await claimable(store, limit=2) == ["new"]
+        assert set(await store.waiting_types("default", "queue")) == {"Unknown", "Flow"}
+
+    on(store, code)
+
+
+def test_runs_of_a_dead_worker_may_be_taken_and_bound_ones_only_by_those_who_ask_for_them(store):
+    async def code(store):
+        worker, other = [await store.register_worker(n) for n in ("me", "other")]
+        await store.append(first("r", other))
+        bound = first("b", other)
+        bound.start = (replace(bound.start[0], bound=True), START)
+        await store.append(bound)
+        assert await claimable(store) == []
+        assert await store.orphans("default", "Flow", limit=9) == []
+        await store.release_worker(other)
+        assert await claimable(store) == ["r"]
+        assert [r.run_id for r in await store.orphans("default", "Flow", limit=9)] == ["b"]
+        assert await store.append(claim("r", worker, fence=1)) is ACCEPTED
+        assert await claimable(store) == []
+
+    on(store, code)
+
+
+# The store itself
+
+
+def test_changes_are_noticed_once(store):
+    async def code(store):
+        store.changed()
+        assert not store.changed()
+        await create(store, "r")
+        assert store.changed()
+        assert not store.changed()
+
+    on(store, code)
+
+
+def test_a_sound_store_says_so_and_who_lives(store):
+    async def code(store):
+        await store.register_worker("me")
+        health = await store.check()
+        assert (list(health.problems), list(health.workers)) == ([], ["me"])
+
+    on(store, code)
+
+
+def test_a_closed_store_refuses(store):
+    async def code(store):
+        await store.close()
+        with pytest.raises(StoreClosedError):
+            await create(store, "r")
+
+    on(store, code)

@@ -1,0 +1,87 @@
+"""Runs that are talked to, and a run that goes on after failures, for kills.
+
+``worker`` serves the queue until it is killed. ``again`` calls `steps`, which fails at the step that
+the variable ``BROKEN`` names, and prints its result or its failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from durable_core import Client, Worker, activity, workflow
+from durable_core.embedded import execute_workflow
+from durable_core.exceptions import ApplicationError, WorkflowFailureError
+
+from support import ledger
+
+QUEUE = "talk"
+
+
+@activity.defn
+async def note(number: int) -> int:
+    ledger.from_environment().write(number)
+    return number
+
+
+@activity.defn
+async def step(name: str) -> str:
+    ledger.from_environment().write(name)
+    if name == os.environ.get("BROKEN"):
+        raise ApplicationError(f"{name} is broken", non_retryable=True)
+
+    return name
+
+
+@workflow.defn
+class Collector:
+    """Takes numbers, and notes every tenth by an activity."""
+
+    def __init__(self) -> None:
+        self.got: list[int] = []
+        self.noted: list[int] = []
+        self.ends = False
+
+    @workflow.run
+    async def run(self) -> list[list[int]]:
+        await workflow.wait_condition(lambda: self.ends)
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return [self.got, self.noted]
+
+    @workflow.signal
+    async def put(self, number: int) -> None:
+        self.got.append(number)
+        if number % 10 == 0:
+            self.noted.append(await note(number))
+
+    @workflow.signal
+    def end(self) -> None:
+        self.ends = True
+
+
+@workflow.defn
+async def steps() -> list[str]:
+    first = await step("first")
+    second, third = await asyncio.gather(step("second"), step("third"))
+    return [first, second, third, await step("fourth")]
+
+
+async def serve() -> None:
+    async with (
+        await Client.connect() as client,
+        Worker(client, task_queue=QUEUE, workflows=[Collector], activities=[note]),
+    ):
+        print("serving", flush=True)
+        await asyncio.Event().wait()
+
+
+async def again() -> None:
+    try:
+        print("result", await execute_workflow(steps, id="steps", on_failed="resume"))
+    except WorkflowFailureError as error:
+        print("failure", error.cause)
+
+
+if __name__ == "__main__":
+    asyncio.run(serve() if sys.argv[1] == "worker" else again())
