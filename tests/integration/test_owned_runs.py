@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from durable_core import Client, Worker, activity, workflow
 from durable_core import exceptions as ex
 from durable_core.adapter import Unit, UnitOptions, current_engine
+from durable_core.common import RetryPolicy
 from support.waiting import eventually
 
 QUEUE = "queue"
@@ -47,6 +49,30 @@ class CommitsSeen:
             self._then()
 
         return future
+
+
+class HeldCommits:
+    """Passes appends on to a store, and while it holds keeps to itself that they are durable."""
+
+    def __init__(self, store) -> None:
+        self._append = store.append
+        self.held = False
+        self.waiting: list[tuple[asyncio.Future, asyncio.Future]] = []
+        store.append = self
+
+    def __call__(self, append):
+        future = self._append(append)
+        if not self.held:
+            return future
+
+        told = asyncio.get_running_loop().create_future()
+        self.waiting.append((future, told))
+        return told
+
+    async def let_go(self) -> None:
+        self.held = False
+        for future, told in self.waiting:
+            told.set_result(await future)
 
 
 @pytest.fixture
@@ -251,3 +277,102 @@ def test_what_is_left_running_is_interrupted_when_its_run_ends(store_url):
             await eventually(lambda: ended, "the body to be interrupted")
 
     asyncio.run(main())
+
+
+@workflow.defn
+class ThreeServed:
+    @workflow.run
+    async def run(self) -> list[str]:
+        first = await workflow.execute_activity("serve", "a")
+        rest = [workflow.execute_activity("serve", name) for name in "bc"]
+        return [first, *await asyncio.gather(*rest)]
+
+
+@pytest.mark.parametrize("at", ["its start", "an outcome"])
+def test_a_shutdown_waits_for_the_commit_under_way(at, store_url, desk):
+    async def main():
+        desk.gates = {"a": asyncio.Event()} if at == "an outcome" else {}
+        client = await Client.connect(store_url)
+        commits = HeldCommits(client.store)
+        worker = Worker(client, task_queue=QUEUE, workflows=[ThreeServed], activities=[desk.serve])
+        await worker.start(takes_runs=True)
+        commits.held = at == "its start"
+        started = asyncio.create_task(
+            client.start_workflow(ThreeServed.run, id="w", task_queue=QUEUE)
+        )
+        if at == "an outcome":
+            await started
+            await eventually(lambda: desk.began == ["a"], "the first to begin")
+            commits.held = True
+            desk.gates["a"].set()
+
+        await eventually(lambda: commits.waiting, "a commit to be under way")
+        ending = asyncio.create_task(worker.shutdown())
+        await asyncio.sleep(0.05)
+        assert not ending.done(), "what is being written decides what the next owner finds"
+        await commits.let_go()
+        await asyncio.gather(started, ending)
+        row = await client.store.find("default", "w")
+        assert (row.owner, row.takeovers) == (None, 0)
+        desk.gates.clear()
+        async with Worker(
+            client, task_queue=QUEUE, workflows=[ThreeServed], activities=[desk.serve]
+        ):
+            handle = client.get_workflow_handle("w")
+            assert await handle.result() == ["a served", "b served", "c served"]
+            timeline = (await handle.fetch_history()).timeline()
+
+        await client.close()
+        return [len(entry.attempts) for entry in timeline if entry.kind == "activity"]
+
+    assert asyncio.run(main()) == [1, 1, 1]
+    assert sorted(desk.began) == ["a", "b", "c"]
+
+
+def test_a_shutdown_cuts_attempts_off_and_loses_none(store_url, desk):
+    fails = iter([True])
+
+    @activity.defn
+    async def fails_once() -> str:
+        if next(fails, False):
+            raise ConnectionError("not yet")
+
+        return "mended"
+
+    retry = RetryPolicy(initial_interval=timedelta(milliseconds=900))
+
+    @workflow.defn
+    class Both:
+        @workflow.run
+        async def run(self) -> list[str]:
+            return await asyncio.gather(
+                workflow.execute_activity(desk.serve, "a"),
+                workflow.execute_activity(fails_once, retry_policy=retry),
+            )
+
+    async def main():
+        desk.gates = {"a": asyncio.Event()}
+        async with await Client.connect(store_url) as client:
+            for times in (1, 2):
+                async with Worker(
+                    client, task_queue=QUEUE, workflows=[Both], activities=[desk.serve, fails_once]
+                ):
+                    if times == 1:
+                        await client.start_workflow(Both.run, id="w", task_queue=QUEUE)
+
+                    await eventually(lambda n=times: len(desk.began) == n, "it to begin")
+
+            desk.gates["a"].set()
+            async with Worker(
+                client, task_queue=QUEUE, workflows=[Both], activities=[desk.serve, fails_once]
+            ):
+                handle = client.get_workflow_handle("w")
+                assert await handle.result() == ["a served", "mended"]
+                timeline = (await handle.fetch_history()).timeline()
+
+            return {e.name: [a.outcome for a in e.attempts] for e in timeline if e.attempts}
+
+    assert asyncio.run(main()) == {
+        "serve": ["cancelled", "cancelled", "completed"],
+        "fails_once": ["failed", "completed"],
+    }

@@ -105,7 +105,7 @@ class Appends:
         Args:
             due: When somebody has to take it; None for when something comes.
             left: What arrived and was in no activation yet.
-            cut: Activities whose attempts are cut off.
+            cut: What is known of activities whose bodies are ended.
             now: Seconds since the epoch.
         """
         packer = history.Packer(self._row.lineage)
@@ -114,7 +114,7 @@ class Appends:
         return replace(
             self._base,
             release=True,
-            wake=0.0 if rows else _defaults.NEVER if due is None else due,
+            wake=_defaults.NEVER if due is None else due,
             pending=rows,
             items=packer.items,
             inbox=inbox,

@@ -92,6 +92,7 @@ class OwnedRun:
         self._appending = False
         self._queued = False
         self._ended = False
+        self._leaving = False
         self._settled: list[asyncio.Future[None]] = []
         run.wake = self._wake_from_any_thread
 
@@ -194,7 +195,7 @@ class OwnedRun:
             self._wake()
 
     def _wake(self) -> None:
-        if not self._queued and not self._appending and not self._ended:
+        if not (self._queued or self._appending or self._leaving or self._ended):
             self._queued = True
             self._loop.call_soon(self._activate)
 
@@ -206,7 +207,7 @@ class OwnedRun:
 
     def _activate(self, create: Creation | None = None) -> None:
         self._queued = False
-        if self._ended or self._appending:
+        if self._ended or self._appending or self._leaving:
             return
 
         taken, self._events = self._events, []
@@ -343,14 +344,18 @@ class OwnedRun:
             WorkflowQueryFailedError: There is none of that name, or it raised.
         """
         while (self._appending or self._queued) and not self._ended:
-            settled: asyncio.Future[None] = self._loop.create_future()
-            self._settled.append(settled)
-            await settled
+            await self._next_state()
 
         if self._ended:
             raise LostRunError(self.row.run_id)
 
         return self.run.query(name, args)
+
+    async def _next_state(self) -> None:
+        """Wait until the next commit, or the end."""
+        settled: asyncio.Future[None] = self._loop.create_future()
+        self._settled.append(settled)
+        await settled
 
     def _settle(self) -> None:
         """Wake those who wait for a committed state."""
@@ -453,14 +458,19 @@ class OwnedRun:
         """Let the run go to whoever takes it next: the worker ends.
 
         What arrived and was in no activation yet goes to the inbox; the attempts that are cut off
-        are no failures. While a commit is under way there is no time for that: the next owner then
-        finds what a crash would have left.
+        are no failures.
         """
+        self._leaving = True
+        while self._appending and not self._ended:
+            await self._next_state()
+
         if self.open:
             self._appending = True
             now = self._clock.now()
             left, self._events = self._events, []
             cut = self._work.cut_off(now, "cancelled")
+            # None may bring an outcome that the next owner does not know of.
+            self._work.stop()
             append = self._appends.release(self.next_due(), left=left, cut=cut, now=now)
             # One that is refused, or cannot be written, leaves what a crash would have left.
             await asyncio.gather(self._store.append(append), return_exceptions=True)

@@ -93,23 +93,27 @@ class Work:
     def cut_off(
         self, now: float, outcome: Literal["lost", "cancelled"]
     ) -> list[tuple[Pending, PendingActivity]]:
-        """Return what is to be known of the activities whose bodies run and are about to be ended.
+        """Return what is to be known of the activities whose bodies are about to be ended.
 
         Args:
             now: Seconds since the epoch.
-            outcome: How their attempts end.
+            outcome: How the attempts end that are under way.
         """
         found: list[tuple[Pending, PendingActivity]] = []
         for seq, job in self._jobs.items():
-            if job.retry_at <= now:
+            attempts = job.attempts
+            if job.started is not None:
                 ended = Attempt(
-                    number=len(job.attempts) + 1,
+                    number=len(attempts) + 1,
                     outcome=outcome,
                     started=job.started,
                     ended=now,
                     fence=self._fence,
                 )
-                state = PendingActivity(seq=seq, attempts=(*job.attempts, ended), retry_at=0.0)
+                attempts = (*attempts, ended)
+
+            if attempts:
+                state = PendingActivity(seq=seq, attempts=attempts, retry_at=job.retry_at)
                 found.append((job.pending, state))
 
         return found
