@@ -277,6 +277,25 @@ def test_runs_of_a_dead_worker_may_be_taken_and_bound_ones_only_by_those_who_ask
     on(store, code)
 
 
+def test_runs_that_lost_their_process_are_listed_page_by_page(store):
+    async def code(store):
+        other = await store.register_worker("other")
+        for run_id, started in (("a", 2.0), ("b", 1.0), ("d", 3.0), ("c", 3.0)):
+            bound = first(run_id, other)
+            bound.start = (replace(bound.start[0], bound=True, started=started), START)
+            await store.append(bound)
+
+        await store.release_worker(other)
+        seen, last = [], None
+        while rows := await store.orphans("default", "Flow", limit=3, after=last):
+            seen += [row.run_id for row in rows]
+            last = rows[-1]
+
+        assert seen == ["b", "a", "c", "d"]
+
+    on(store, code)
+
+
 # The store itself
 
 

@@ -17,7 +17,20 @@ from durable_core.adapter import RunOptions as RunOptions
 
 from . import testing
 from ._callables import inline
+from ._recover import Continuation as Continuation
+from ._recover import UnfinishedRun as UnfinishedRun
+from ._recover import register_agent as register_agent
 from ._result import DurableRunResult as DurableRunResult
 from ._runner import DurableRunner
 
-__all__ = ["CallOptions", "DurableRunResult", "DurableRunner", "RunOptions", "inline", "testing"]
+__all__ = [
+    "CallOptions",
+    "Continuation",
+    "DurableRunResult",
+    "DurableRunner",
+    "RunOptions",
+    "UnfinishedRun",
+    "inline",
+    "register_agent",
+    "testing",
+]

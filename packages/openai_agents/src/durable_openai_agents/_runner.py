@@ -9,7 +9,6 @@ from typing import Any, TypeVar, cast
 
 from agents import (
     Agent,
-    MultiProvider,
     RunConfig,
     RunErrorHandlers,
     RunHooks,
@@ -24,7 +23,8 @@ from durable_core.adapter import RunOptions, current_engine
 from durable_core.exceptions import ApplicationError, NotSupported, WorkflowAlreadyStartedError
 from pydantic_core import to_jsonable_python
 
-from . import _hooks
+from . import _hooks, _provider
+from ._recover import memo_of, recover
 from ._result import DurableRunResult, durable_result
 from ._scope import Scope
 from ._workflow import AgentRun, Call, run_inside
@@ -106,7 +106,8 @@ class DurableRunner:
             "session": session,
         }
         options = options or RunOptions()
-        provider = _own_provider(arguments)
+        recorded = memo_of(arguments, options)
+        provider = _provider.give(arguments)
         engine = current_engine()
         if engine is not None:
             if workflow_id is not None:
@@ -126,7 +127,7 @@ class DurableRunner:
                 (starting_agent.name, _identity(items)),
                 id=workflow_id,
                 resources={"call": call},
-                memo={"metadata": dict(options.metadata)} if options.metadata else None,
+                memo=recorded,
                 on_failed=options.on_failed,
                 on_cancel=options.on_cancel,
             )
@@ -137,7 +138,7 @@ class DurableRunner:
             raise
         finally:
             if provider is not None:
-                await _close(provider, workflow_id)
+                await _provider.close_after(provider, call.workflow_id)
 
         done: Call = finished.resources["call"]
         if done.result is not None:
@@ -209,6 +210,31 @@ class DurableRunner:
                     loop.run_until_complete(task)
 
     @classmethod
+    async def recover(cls, *, wait: bool = False) -> list[str]:
+        """Continue the runs of registered agents whose processes have ended; see `register_agent`.
+
+        For the start of a service. They go on in this event loop, beside whatever else it does, and
+        for as long as it lives it also takes up the runs of processes that end later. Runs whose
+        process lives are left alone, and so are those that only their caller can continue. How they
+        end is logged; calling one's id returns its result.
+
+        Args:
+            wait: Whether to return only when none is left to continue.
+
+        Returns:
+            The ids of the runs that it took up.
+
+        Raises:
+            StoreError: The store cannot be used.
+        """
+        recovery = await recover()
+        found = recovery.workflow_ids
+        if wait:
+            await recovery.wait()
+
+        return found
+
+    @classmethod
     def run_streamed(cls, *_: Any, **__: Any) -> RunResultStreaming:
         """Refuse: streaming comes later.
 
@@ -248,26 +274,6 @@ def _identity(items: str | list[Any]) -> Any:
         return items
 
 
-def _own_provider(arguments: dict[str, Any]) -> MultiProvider | None:
-    """Give a run without a model provider one of its own, and return it to be closed afterwards.
-
-    The SDK would do the same, and close it inside the run; but its connections belong to the loop
-    that made the calls, which is not the loop of the workflow.
-    """
-    config = arguments["run_config"]
-    if config is None:
-        provider = MultiProvider()
-        arguments["run_config"] = RunConfig(model_provider=provider)
-        return provider
-
-    if isinstance(config, dict) and "model_provider" not in config:
-        provider = MultiProvider()
-        arguments["run_config"] = {**config, "model_provider": provider}
-        return provider
-
-    return None
-
-
 def _explain(error: BaseException, workflow_id: str | None) -> None:
     """Let an exception say how the run goes on, if its user can make it go on."""
     note = (
@@ -276,29 +282,6 @@ def _explain(error: BaseException, workflow_id: str | None) -> None:
     )
     if workflow_id is not None and note not in getattr(error, "__notes__", ()):
         error.add_note(note)
-
-
-_closing: set[asyncio.Task[None]] = set()
-
-
-async def _close(provider: MultiProvider, workflow_id: str | None) -> None:
-    """Close a provider on the loop that its connections belong to, once nobody needs it."""
-    run = None if workflow_id is None else embedded.under_way(workflow_id)
-    if run is None or run.done():
-        with contextlib.suppress(Exception):
-            await provider.aclose()
-
-        return
-
-    async def close_later() -> None:
-        # The run goes on without its caller.
-        await asyncio.wait([run])
-        with contextlib.suppress(Exception):
-            await provider.aclose()
-
-    task = asyncio.get_running_loop().create_task(close_later())
-    _closing.add(task)
-    task.add_done_callback(_closing.discard)
 
 
 def default_loop() -> asyncio.AbstractEventLoop:

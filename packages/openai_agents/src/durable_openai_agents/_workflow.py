@@ -29,6 +29,7 @@ class Call:
         input: What it starts with.
         arguments: Everything else that the SDK's runner takes.
         options: Ours.
+        workflow_id: Id of the run, once it is under way here.
         result: What the SDK's runner returned, once it did.
         error: What it raised, if it did.
     """
@@ -37,6 +38,7 @@ class Call:
     input: str | list[Any]
     arguments: dict[str, Any]
     options: RunOptions = field(default_factory=RunOptions)
+    workflow_id: str | None = None
     result: RunResult | None = None
     error: BaseException | None = None
 
@@ -54,6 +56,7 @@ class AgentRun:
         engine = current_engine()
         assert engine is not None
         call: Call = engine.resource("call")
+        call.workflow_id = engine.workflow_id
         scope = Scope(options=call.options)
         try:
             result = await run_inside(call.agent, call.input, call.arguments, scope)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from durable_core import _clock
 from durable_core.exceptions import WorkflowNotFoundError
@@ -167,6 +168,12 @@ def _print_header(screen: Screen, found: _Found, *, now: float, total: float, fu
         if value:
             _print_labelled(screen, name, Line.styled(value, style), lines=None)
 
+    memo = {} if start.memo is None else msgspec.json.decode(start.memo.data, type=dict[str, Any])
+    metadata = memo.get("metadata")
+    if metadata:
+        text = _format.readable(metadata) if full else _format.arguments(metadata)
+        _print_labelled(screen, "metadata", Line(text), lines=None if full else _INPUT_LINES)
+
     given = found.history.timeline()[0].args
     if given:
         text = _format.readable(given) if full else _format.arguments(given)
@@ -220,7 +227,10 @@ def _remedy(found: _Found) -> str:
     if found.status == "interrupted":
         ended = "The process that ran it has ended"
         if start.bound:
-            return f"{ended}: make the same call again with the id {id_!r}. {kept}."
+            return (
+                f"{ended}: make the same call again with the id {id_!r}, or start a process that "
+                f"recovers such runs. {kept}."
+            )
 
         return f"{ended}: start a worker of the queue {start.task_queue!r}. {kept}."
 

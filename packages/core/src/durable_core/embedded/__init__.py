@@ -8,6 +8,19 @@ id is called again, in this process or another.
 from __future__ import annotations
 
 from ._loops import close
+from ._recover import Orphan, Recovery, Revive, recover
 from ._run import Finished, OnCancel, OnFailed, execute_workflow, run, under_way
 
-__all__ = ["Finished", "OnCancel", "OnFailed", "close", "execute_workflow", "run", "under_way"]
+__all__ = [
+    "Finished",
+    "OnCancel",
+    "OnFailed",
+    "Orphan",
+    "Recovery",
+    "Revive",
+    "close",
+    "execute_workflow",
+    "recover",
+    "run",
+    "under_way",
+]

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-__all__ = ["interrupting", "note", "watched"]
+__all__ = ["forget", "interrupting", "note", "watched"]
 
 _open: dict[str, bool] = {}  # runs under way in this process, and whether their users named them
 _interrupted: dict[str, bool] = {}
@@ -41,6 +41,11 @@ def watched(workflow_id: str, *, named: bool) -> Generator[None]:
 def note(workflow_id: str, *, named: bool) -> None:
     """Remember that a run was interrupted; said when the process ends, unless it went on."""
     _interrupted[workflow_id] = named
+
+
+def forget(workflow_id: str) -> None:
+    """Say nothing of a run that goes on without its caller."""
+    _interrupted.pop(workflow_id, None)
 
 
 def interrupting() -> bool:

@@ -8,9 +8,13 @@ import weakref
 from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from durable_core.client import Client, _url
 from durable_core.worker import Worker
+
+if TYPE_CHECKING:
+    from ._recover import Recovery
 
 __all__ = ["TASK_QUEUE", "Embedded", "close", "of_running_loop", "opened_here"]
 
@@ -23,6 +27,8 @@ class Embedded:
 
     Attributes:
         waiting: How many callers wait for each run, by its id.
+        recoveries: What continues runs without their callers, by workflow.
+        tasks: What ends with it.
     """
 
     client: Client
@@ -32,6 +38,8 @@ class Embedded:
         default_factory=weakref.WeakValueDictionary[str, asyncio.Lock]
     )
     waiting: Counter[str] = field(default_factory=Counter[str])
+    recoveries: dict[str, Recovery] = field(default_factory=dict[str, "Recovery"])
+    tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 
     def lock(self, workflow_id: str) -> asyncio.Lock:
         """Return the lock under which a run is looked up and started or taken."""
@@ -117,7 +125,8 @@ async def _open(url: str | None) -> Embedded:
         await client.close()
         raise
 
-    keeper = _keep(client, worker)
+    tasks = set[asyncio.Task[None]]()
+    keeper = _keep(client, worker, tasks)
     hooks = sys.get_asyncgen_hooks()
     if getattr(asyncio.get_running_loop(), "_asyncgens_shutdown_called", False):
         # A loop that goes on after it shut its generators down once (as `run_sync` of some SDKs
@@ -129,10 +138,12 @@ async def _open(url: str | None) -> Embedded:
     finally:
         sys.set_asyncgen_hooks(*hooks)
 
-    return Embedded(client, worker, keeper)
+    return Embedded(client, worker, keeper, tasks=tasks)
 
 
-async def _keep(client: Client, worker: Worker) -> AsyncGenerator[None, None]:
+async def _keep(
+    client: Client, worker: Worker, tasks: set[asyncio.Task[None]]
+) -> AsyncGenerator[None, None]:
     """Close the worker and the client when the loop ends.
 
     A loop that ends in order (`asyncio.run`, `asyncio.Runner`) closes its async generators as the
@@ -142,5 +153,9 @@ async def _keep(client: Client, worker: Worker) -> AsyncGenerator[None, None]:
         yield
     finally:
         _forget(asyncio.get_running_loop(), client.store.location)
+        for task in tasks:
+            task.cancel()
+
+        await asyncio.gather(*tasks, return_exceptions=True)
         await worker.shutdown()
         await client.close()

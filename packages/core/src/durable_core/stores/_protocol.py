@@ -302,8 +302,17 @@ class Store(Protocol):
         """Return the workflows of which open runs of a queue are owned by nobody."""
         ...
 
-    async def orphans(self, namespace: str, workflow_type: str, *, limit: int) -> Sequence[RunRow]:
-        """Return open bound runs of a workflow that no living worker owns, oldest first."""
+    async def orphans(
+        self, namespace: str, workflow_type: str, *, limit: int, after: RunRow | None = None
+    ) -> Sequence[RunRow]:
+        """Return open bound runs of a workflow that no living worker owns, oldest first.
+
+        Args:
+            namespace: Of the runs.
+            workflow_type: Name of the workflow.
+            limit: At most so many.
+            after: The last of those that were returned before; only later ones follow.
+        """
         ...
 
     async def next_wake(self, namespace: str, task_queue: str) -> float | None:

@@ -298,8 +298,11 @@ class Database:
         waiting = self._waiting(namespace, task_queue)
         return {r.row.workflow_type for r in waiting if r.row.owner is None}
 
-    def orphans(self, namespace: str, workflow_type: str, limit: int) -> list[RunRow]:
+    def orphans(
+        self, namespace: str, workflow_type: str, limit: int, after: RunRow | None
+    ) -> list[RunRow]:
         """Return open bound runs of a workflow that no living worker owns, oldest first."""
+        first = (0.0, "") if after is None else (after.started, after.run_id)
         rows = (run.row for run in self._runs.values())
         found = [
             r
@@ -308,6 +311,7 @@ class Database:
             and r.bound
             and r.status == "running"
             and not self.alive(r.owner)
+            and (r.started, r.run_id) > first
         ]
         return sorted(found, key=lambda r: (r.started, r.run_id))[:limit]
 

@@ -155,9 +155,11 @@ class MemoryStore:
         """Return the workflows of which open runs of a queue are owned by nobody."""
         return self._read(lambda d: d.waiting_types(namespace, task_queue))
 
-    async def orphans(self, namespace: str, workflow_type: str, *, limit: int) -> Sequence[RunRow]:
+    async def orphans(
+        self, namespace: str, workflow_type: str, *, limit: int, after: RunRow | None = None
+    ) -> Sequence[RunRow]:
         """Return open bound runs of a workflow that no living worker owns, oldest first."""
-        return self._read(lambda d: d.orphans(namespace, workflow_type, limit))
+        return self._read(lambda d: d.orphans(namespace, workflow_type, limit, after))
 
     async def next_wake(self, namespace: str, task_queue: str) -> float | None:
         """Return when the first of a queue's sleeping runs is due."""

@@ -236,10 +236,14 @@ class SqliteStore:
         rows = await self._read(lambda c: c.execute(_SQL["waiting_types"], values).fetchall())
         return {cast("str", name) for (name,) in rows}
 
-    async def orphans(self, namespace: str, workflow_type: str, *, limit: int) -> Sequence[RunRow]:
+    async def orphans(
+        self, namespace: str, workflow_type: str, *, limit: int, after: RunRow | None = None
+    ) -> Sequence[RunRow]:
         """Return open bound runs of a workflow that no living worker owns, oldest first."""
         await self.bury_dead()
-        return await self._runs("runs_orphaned", (namespace, workflow_type, limit))
+        started, run_id = (0.0, "") if after is None else (after.started, after.run_id)
+        values = (namespace, workflow_type, limit, started, run_id)
+        return await self._runs("runs_orphaned", values)
 
     async def next_wake(self, namespace: str, task_queue: str) -> float | None:
         """Return when the first of a queue's sleeping runs is due."""

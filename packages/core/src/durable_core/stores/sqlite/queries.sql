@@ -203,9 +203,9 @@ SELECT DISTINCT workflow_type FROM run
 WHERE namespace = ?1 AND task_queue = ?2 AND status = 'running' AND bound = 0 AND owner IS NULL;
 
 -- name: runs_orphaned
--- Open bound runs of a workflow that no living worker owns, oldest first.
+-- Open bound runs of a workflow that no living worker owns, oldest first, from after the run ?5 started at ?4.
 SELECT {run} FROM run
-WHERE namespace = ?1 AND workflow_type = ?2 AND status = 'running' AND bound = 1
+WHERE namespace = ?1 AND workflow_type = ?2 AND status = 'running' AND bound = 1 AND (started, id) > (?4, ?5)
   AND (owner IS NULL OR owner NOT IN (SELECT w.id FROM worker AS w WHERE w.alive))
 ORDER BY started, id LIMIT ?3;
 

@@ -1,0 +1,273 @@
+"""Runs that their process left behind, continued without their callers.
+
+A run from plain code needs live objects, which its caller brings. Where others can make them, from
+what was recorded at its start, a service continues such runs by itself: those of processes that
+have died, when it starts and for as long as its event loop lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from durable_core import _defaults, history
+from durable_core import exceptions as ex
+from durable_core.engine import Run
+from durable_core.payloads import _json
+from durable_core.stores import _stalls
+from durable_core.worker._owned import LostRunError
+from durable_core.workflow import _defn as workflow_defn
+
+from . import _interrupted, _loops
+
+if TYPE_CHECKING:
+    from durable_core.stores import RunRow
+
+    from ._loops import Embedded
+
+__all__ = ["Orphan", "Recovery", "Revive", "recover"]
+
+_log = logging.getLogger("durable_core.embedded")
+_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """An open run whose process has ended, as it was recorded at its start.
+
+    Attributes:
+        workflow_id: Id of the run.
+        run_id: Unique id of the run.
+        args: Arguments of its workflow.
+        memo: What was noted beside them; None if nothing was.
+    """
+
+    workflow_id: str
+    run_id: str
+    args: tuple[Any, ...]
+    memo: Any
+
+
+Revive = Callable[[Orphan], AbstractAsyncContextManager[Mapping[str, Any] | None]]
+"""Makes the live objects of a run, for as long as it is here; None leaves it to its caller."""
+
+
+async def recover(
+    workflow: Callable[..., Awaitable[Any]] | type, revive: Revive, *, url: str | None = None
+) -> Recovery:
+    """Continue the runs of a workflow whose processes have ended, on the running loop.
+
+    It goes on doing so until the loop ends or `close` is called; a second call looks again at once.
+    A run is not taken while the process that owns it lives, and one that stalled is tried again as
+    by any worker. A failure to look is logged, and looked again after some seconds.
+
+    Args:
+        workflow: A workflow function, or the class or run method of a workflow.
+        revive: Asked for each of them.
+        url: As in `Client.connect`.
+
+    Raises:
+        StoreError: The store cannot be used.
+    """
+    definition = workflow_defn.definition_of(workflow)
+    embedded = await _loops.of_running_loop(url)
+    embedded.worker.registered.add_workflow(definition)
+    found = embedded.recoveries.get(definition.name)
+    if found is None:
+        found = embedded.recoveries[definition.name] = Recovery(embedded, definition)
+
+    found.ask(revive)
+    await found.look()
+    return found
+
+
+class Recovery:
+    """Continues the runs of one workflow that nobody alive owns; made by `recover`."""
+
+    def __init__(self, embedded: Embedded, definition: workflow_defn.Definition) -> None:
+        self._embedded = embedded
+        self._definition = definition
+        self._revive: Revive | None = None
+        self._context = contextvars.copy_context()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        # By run id: those whose objects nobody can make here, and those for which that failed, with
+        # the time of the next try and the pause before it.
+        self._left: dict[str, int] = {}
+        self._resting: dict[str, tuple[float, float]] = {}
+        self._looking = asyncio.Lock()
+        embedded.tasks.add(asyncio.create_task(self._keep_looking(), name="durable-recover"))
+
+    @property
+    def workflow_ids(self) -> list[str]:
+        """Ids of the runs that it is continuing now."""
+        return list(self._running)
+
+    def ask(self, revive: Revive) -> None:
+        """Ask for the objects of every run, also of those that were left to their callers."""
+        self._revive = revive
+        self._left.clear()
+        self._resting.clear()
+
+    async def wait(self) -> None:
+        """Wait until it continues none and finds none."""
+        while self._running:
+            await asyncio.wait(self._running.values())
+            await self.look()
+
+    async def look(self) -> None:
+        """Take what nobody alive owns, up to `_defaults.RECOVERED_AT_ONCE` runs at once.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        async with self._looking:
+            worker, client = self._embedded.worker, self._embedded.client
+            rows: list[RunRow] = []
+            while not rows or len(rows) == _PAGE:
+                after = rows[-1] if rows else None
+                rows = [
+                    *await client.store.orphans(
+                        client.namespace, self._definition.name, limit=_PAGE, after=after
+                    )
+                ]
+                for row in rows:
+                    if len(self._running) >= _defaults.RECOVERED_AT_ONCE:
+                        return
+
+                    now = client.clock.now()
+                    if self._wants(row, now) and _stalls.may_try(row.stall, worker.instance, now):
+                        await self._begin(row)
+
+                if not rows:
+                    return
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(_defaults.RECOVER_EVERY)
+            try:
+                await self.look()
+            except ex.StoreError as error:
+                _log.error("runs to recover cannot be looked for: %s", error)
+
+    def _wants(self, row: RunRow, now: float) -> bool:
+        until, _ = self._resting.get(row.run_id, (0.0, 0.0))
+        left = self._left.get(row.run_id) == row.fence
+        return row.workflow_id not in self._running and not left and until <= now
+
+    async def _begin(self, row: RunRow) -> None:
+        """Take a run up, if somebody can make its objects."""
+        assert self._revive is not None
+        orphan = await self._orphan(row)
+        stack = AsyncExitStack()
+        try:
+            resources = await stack.enter_async_context(self._revive(orphan))
+        except Exception:  # noqa: BLE001  # what others make of one run is no matter of the next
+            self._rest(row)
+            return
+
+        self._resting.pop(row.run_id, None)
+        if resources is None:
+            self._left[row.run_id] = row.fence
+            await stack.aclose()
+            return
+
+        coro = self._continue(row, resources, stack)
+        task = asyncio.create_task(coro, context=self._context.copy())
+        self._running[row.workflow_id] = task
+        self._embedded.tasks.add(task)
+        task.add_done_callback(lambda done: self._ended(row.workflow_id, done))
+
+    def _rest(self, row: RunRow) -> None:
+        """Leave a run alone for a while whose objects could not be made, longer each time."""
+        _, pause = self._resting.get(row.run_id, (0.0, _defaults.RECOVER_EVERY / 2))
+        pause = min(pause * 2, _defaults.STALL_RETRY_MAX)
+        self._resting[row.run_id] = (self._embedded.client.clock.now() + pause, pause)
+        _log.error(
+            "run %r cannot be recovered: making its objects failed. It is tried again in %g s, and "
+            "its id can be called. See: durable show %s",
+            row.workflow_id,
+            pause,
+            row.workflow_id,
+            exc_info=True,
+        )
+
+    def _ended(self, workflow_id: str, done: asyncio.Task[None]) -> None:
+        self._running.pop(workflow_id, None)
+        self._embedded.tasks.discard(done)
+        if not done.cancelled() and done.exception() is not None:
+            _log.error("run %r cannot go on", workflow_id, exc_info=done.exception())
+
+    async def _orphan(self, row: RunRow) -> Orphan:
+        store = self._embedded.client.store
+        start = history.start_from(await store.read_start(row.run_id))
+        items = await store.read_items(row.lineage, history.references(start))
+        start = history.resolve(start, dict(items))
+        types = self._definition.signature.types
+        what = f"the input of workflow {start.workflow_type!r}"
+        args = _json.decode_args(start.args.data, types, what=what)
+        memo = start.memo and _json.decode(start.memo.data, Any, what="the memo of a run")
+        return Orphan(row.workflow_id, row.run_id, tuple(args), memo)
+
+    async def _continue(
+        self, row: RunRow, resources: Mapping[str, Any], stack: AsyncExitStack
+    ) -> None:
+        async with stack:
+            await self._see_through(row, resources)
+
+    async def _see_through(self, row: RunRow, resources: Mapping[str, Any]) -> None:
+        """See a run to its end, over failures of the store."""
+        worker, store = self._embedded.worker, self._embedded.client.store
+        _log.info("run %r is recovered", row.workflow_id)
+        pause = _defaults.STALL_RETRY_FIRST
+        while True:
+            try:
+                async with self._embedded.lock(row.workflow_id):
+                    if worker.owned_as(row.namespace, row.workflow_id) is not None:
+                        return  # its caller was faster
+
+                    owned = await worker.take(row, context=self._context, resources=resources)
+                    _interrupted.forget(row.workflow_id)
+
+                run = await asyncio.shield(owned.done)
+            except LostRunError:
+                return
+            except ex.StoreClosedError:
+                return
+            except ex.StoreError as error:
+                _log.error("run %r waits for its store: %s", row.workflow_id, error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _defaults.STALL_RETRY_MAX)
+            except Exception as bug:  # noqa: BLE001  # it has stalled, and its row and the log say so
+                _log.debug("run %r stalled: %r", row.workflow_id, bug)
+                return
+            else:
+                _tell(row.workflow_id, run)
+                return
+
+            fresh = await store.find(row.namespace, row.workflow_id, row.run_id)
+            if fresh is None or fresh.status != "running":
+                return
+
+            if not worker.owns(fresh) and await store.owner_alive(fresh):
+                return
+
+            row = fresh
+
+
+def _tell(workflow_id: str, run: Run) -> None:
+    """Log how a run ended, since no caller hears of it."""
+    if isinstance(run.closed, history.CompleteRun):
+        _log.info("run %r, which was recovered, has completed", workflow_id)
+        return
+
+    _log.warning(
+        "run %r, which was recovered, has ended as %s. See: durable show %s",
+        workflow_id,
+        run.status,
+        workflow_id,
+    )
