@@ -18,7 +18,7 @@ from durable_core.adapter import Items, Unit, UnitOptions, current_engine
 from durable_core.common import RetryPolicy
 
 from . import _errors, _responses
-from ._scope import current_scope, refusal
+from ._scope import current_scope, kept, refusal
 from ._tracing import Trail, trail_of
 
 __all__ = ["MODEL_CALL", "DurableModel"]
@@ -37,6 +37,7 @@ _OPTIONS = UnitOptions(
     decide=_errors.decide,
     lost_attempts_count=False,
 )
+_OFFERED = "offered"
 _ONE_ATTEMPT = RetryPolicy(maximum_attempts=1)
 _SHOWN_SETTINGS = (
     "temperature",
@@ -73,7 +74,13 @@ async def call_model() -> dict[str, Any]:
         _errors.hide_headers(error)
         raise
 
-    return _responses.dump(response)
+    record = _responses.dump(response)
+    tools, handoffs = request.args[3], request.args[5]
+    called = _responses.called(response) & _names(tools, handoffs)
+    if called:
+        record[_OFFERED] = sorted(called)
+
+    return record
 
 
 class DurableModel(Model):
@@ -143,7 +150,21 @@ class DurableModel(Model):
                 summary=f"{self._durable_agent} asks {model_name}",
             )
         )
+        self._check_tools(record, _names(tools, handoffs))
         return _responses.load(record)
+
+    def _check_tools(self, record: dict[str, Any], names: set[str]) -> None:
+        """Keep the run for mended code if its answer calls what was there when it was given.
+
+        The SDK would blame the model for it, and fail the run.
+        """
+        gone = [name for name in record.get(_OFFERED, ()) if name not in names]
+        if gone:
+            raise kept(
+                f"a recorded answer of the model calls {', '.join(map(repr, gone))}, which agent "
+                f"{self._durable_agent!r} does not have any more: give it back under that name, or "
+                "start the run anew under another id"
+            )
 
     def stream_response(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """Refuse to stream inside a durable run; outside, stream as always."""
@@ -153,7 +174,15 @@ class DurableModel(Model):
         raise refusal("streaming is not supported inside a durable run yet: use Runner.run")
 
 
-_OWN = frozenset({"_durable_model", "_durable_agent", "get_response", "stream_response"})
+_OWN = frozenset(
+    {"_durable_model", "_durable_agent", "_check_tools", "get_response", "stream_response"}
+)
+
+
+def _names(tools: list[Any], handoffs: list[Any]) -> set[str]:
+    """Return the names by which the model can call something."""
+    named = {getattr(tool, "name", "") for tool in tools}
+    return named | {handoff.tool_name for handoff in handoffs}
 
 
 def _shown(settings: ModelSettings) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from openai import BaseModel
 from openai._models import construct_type
 from pydantic import TypeAdapter, ValidationError
 
-__all__ = ["dump", "load"]
+__all__ = ["called", "dump", "load"]
 
 
 def dump(response: ModelResponse) -> dict[str, Any]:
@@ -49,6 +49,12 @@ def load(record: dict[str, Any]) -> ModelResponse:
         values["usage"] = deserialize_usage(values["usage"])
 
     return ModelResponse(**values)
+
+
+def called(response: ModelResponse) -> set[str]:
+    """Return the names of the functions and handoffs that a response calls."""
+    calls = [item for item in response.output if getattr(item, "type", None) == "function_call"]
+    return {str(getattr(item, "name", "")) for item in calls}
 
 
 def _dump_item(item: Any) -> Any:

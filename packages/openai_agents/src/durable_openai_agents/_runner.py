@@ -25,7 +25,7 @@ from pydantic_core import to_jsonable_python
 
 from . import _hooks, _provider
 from ._recover import memo_of, recover
-from ._result import DurableRunResult, durable_result
+from ._result import DurableRunResult, durable_result, recorded_result
 from ._scope import Scope
 from ._workflow import AgentRun, Call, run_inside
 
@@ -139,6 +139,9 @@ class DurableRunner:
         finally:
             if provider is not None:
                 await _provider.close_after(provider, call.workflow_id)
+
+        if finished.result is not None and not finished.resources:
+            return recorded_result(finished.result, finished.workflow_id)
 
         done: Call = finished.resources["call"]
         if done.result is not None:

@@ -6,12 +6,14 @@ import contextvars
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from durable_core.adapter import RunOptions
-from durable_core.exceptions import NotSupported
+from durable_core.exceptions import DurableError, NotSupported, WorkflowBugError
 
-__all__ = ["Scope", "current_scope", "entered", "refusal"]
+__all__ = ["Scope", "current_scope", "entered", "kept", "refusal"]
+
+E = TypeVar("E", bound=DurableError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +24,9 @@ class Scope:
         path: Call ids of the agent tools that lead here, each followed by a slash.
         options: Of the run.
         models: Wrapped models by identity, so that the SDK sees one object for one model.
-        refused: What durable runs cannot do and the run asked for. Kept, because inside an agent
-            tool the SDK tells the model of an exception instead of its caller.
+        refused: What durable runs cannot do and the run asked for, or why it cannot go on with this
+            code. Noted, because inside an agent tool the SDK tells the model of an exception
+            instead of its caller.
         failed: What recorded calls of the user's functions raised. The failure is part of the
             record, so a run that ends with it has failed, and is not kept for a fix.
     """
@@ -33,7 +36,7 @@ class Scope:
     models: dict[tuple[int, str], tuple[Any, Any]] = field(
         default_factory=dict[tuple[int, str], tuple[Any, Any]]
     )
-    refused: list[NotSupported] = field(default_factory=list[NotSupported])
+    refused: list[DurableError] = field(default_factory=list[DurableError])
     failed: list[Exception] = field(default_factory=list[Exception])
 
     def below(self, call_id: str) -> Scope:
@@ -67,7 +70,15 @@ def entered(scope: Scope) -> Generator[None]:
 
 
 def refusal(message: str) -> NotSupported:
-    """Return an exception that the run ends with, whoever catches it on the way."""
-    error = NotSupported(message)
+    """Return an exception for what durable runs cannot do; see `kept`."""
+    return _for_the_caller(NotSupported(message))
+
+
+def kept(message: str) -> WorkflowBugError:
+    """Return an exception for which the run stalls, whoever catches it on the way."""
+    return _for_the_caller(WorkflowBugError(message))
+
+
+def _for_the_caller(error: E) -> E:
     current_scope().refused.append(error)
     return error

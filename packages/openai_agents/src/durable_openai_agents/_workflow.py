@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import openai
 from agents import Agent, RunResult
-from agents.exceptions import AgentsException
+from agents.exceptions import AgentsException, UserError
 from agents.run import AgentRunner
 from durable_core import workflow
 from durable_core.adapter import RunOptions, current_engine
@@ -43,9 +44,16 @@ class Call:
     error: BaseException | None = None
 
 
-@workflow.defn(
-    name="openai_agents.run", failure_exception_types=[AgentsException, openai.OpenAIError]
-)
+# A `UserError` is the SDK's word for a mistake in the program, and what it wraps the bug of a hook
+# into: like any other bug it stalls the run, unless a recorded call is behind it.
+_FAILURES = [
+    cls
+    for cls in AgentsException.__subclasses__()
+    if cls.__module__ == AgentsException.__module__ and cls is not UserError
+]
+
+
+@workflow.defn(name="openai_agents.run", failure_exception_types=[*_FAILURES, openai.OpenAIError])
 class AgentRun:
     """One run of an agent: its arguments are its identity, its live objects are attached."""
 
@@ -62,7 +70,7 @@ class AgentRun:
             result = await run_inside(call.agent, call.input, call.arguments, scope)
         except (Exception, asyncio.CancelledError) as error:
             call.error = error
-            if any(error is failure for failure in scope.failed):
+            if any(e is failure for e in _causes(error) for failure in scope.failed):
                 raise ApplicationError(str(error), type=type(error).__qualname__) from error
 
             raise
@@ -72,6 +80,14 @@ class AgentRun:
             "final_output": _readable(result.final_output),
             "last_agent": result.last_agent.name,
         }
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and what it was raised from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
 
 
 async def run_inside(

@@ -46,7 +46,8 @@ class Finished:
         workflow_id: Id of the run.
         run_id: Unique id of the run.
         resources: The objects that were attached to the execution that ended it here: the caller's
-            own, or those of an earlier caller of this process whose run this call joined.
+            own, or those of an earlier caller of this process whose run this call joined. None if
+            only the record could be read.
         result: JSON of the result; None if it failed.
         failure: What it failed with; None if it did not.
         cancelled: Whether it ended because somebody had asked for its end.
@@ -146,9 +147,10 @@ async def run(
     """Run a workflow in this process to its end, with live objects attached; for adapters.
 
     A run that is completed is rebuilt by replay, so that its code meets the objects of this call;
-    nothing is executed. A run that another living process owns is waited for, and taken over if
-    that process dies. One that was cancelled or terminated by somebody else than its caller is not
-    taken up again by a call.
+    nothing is executed. If its code has changed too much for that, the recorded result is returned
+    all the same, with a warning and without ``resources``. A run that another living process owns
+    is waited for, and taken over if that process dies. One that was cancelled or terminated by
+    somebody else than its caller is not taken up again by a call.
 
     Args:
         workflow: A workflow function, or the class or run method of a workflow.
@@ -323,11 +325,36 @@ async def _attach_ended(call: _Call, row: RunRow) -> OwnedRun | Finished | None:
     if row.status != "completed" and call.on_failed == "resume" and not _ended_by_others(loaded):
         return await _take(call, row, reopen=True)
 
-    replayed = await worker.replay(loaded, context=call.context, resources=call.resources)
+    try:
+        replayed = await worker.replay(loaded, context=call.context, resources=call.resources)
+    except ex.StoreError:
+        raise
+    except Exception as error:
+        if row.status != "completed":
+            raise
+
+        return _recorded(row, loaded, error)
+
     try:
         return _finished(call.embedded, row, replayed)
     finally:
         replayed.close()
+
+
+def _recorded(row: RunRow, loaded: Any, error: Exception) -> Finished:
+    """Return the result of a run whose code has changed too much to be replayed."""
+    last = Record(loaded).activations[-1].commands[-1]
+    if not isinstance(last, history.CompleteRun):
+        raise error
+
+    _log.warning(
+        "run %r is completed, and its code has changed so that it cannot be replayed; its result "
+        "stands (%s: %s)",
+        row.workflow_id,
+        type(error).__name__,
+        error,
+    )
+    return Finished(row.workflow_id, row.run_id, {}, last.result.data, None)
 
 
 def _ended_by_others(loaded: Any) -> bool:
