@@ -296,6 +296,36 @@ def test_runs_that_lost_their_process_are_listed_page_by_page(store):
     on(store, code)
 
 
+def test_runs_that_ended_are_forgotten_the_oldest_first_and_nothing_else(store):
+    async def code(store):
+        for run_id, status, time in (
+            ("a", "completed", 3.0),
+            ("b", "failed", 2.0),
+            ("c", "canceled", 9.0),
+            ("open", "running", 1.0),
+        ):
+            worker = await store.register_worker("me")
+            item = {f"{run_id}-item": b"x"}
+            new = replace(first(run_id, worker), status=status, time=time, items=item)
+            assert await store.append(new) is ACCEPTED
+
+        assert await store.purge("other", 5.0, limit=9) == 0
+        assert await store.purge("default", 5.0, limit=1) == 1
+        kept = await store.newest("default", workflow_type=None, status=None, limit=9)
+        assert {row.run_id for row in kept} == {"a", "c", "open"}
+        assert await store.purge("default", 5.0, limit=9) == 1
+        assert await store.find("default", "a") is None
+        assert [await store.read_items(r, [f"{r}-item"]) for r in ("a", "c", "open")] == [
+            {},
+            {"c-item": b"x"},
+            {"open-item": b"x"},
+        ]
+        assert await create(store, "a") is ACCEPTED, "its id is free again"
+        assert await store.purge("default", 5.0, limit=9) == 0
+
+    on(store, code)
+
+
 # The store itself
 
 

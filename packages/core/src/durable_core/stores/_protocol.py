@@ -323,6 +323,19 @@ class Store(Protocol):
         """Return what came for the runs that a worker owns, as of one moment."""
         ...
 
+    async def purge(self, namespace: str, before: float, *, limit: int) -> int:
+        """Forget runs that have ended, and workers that are gone; return how many runs.
+
+        Everything of a run goes; shared items with the last run of their lineage. The space is
+        given back to the file system little by little.
+
+        Args:
+            namespace: Of the runs.
+            before: Runs that ended before this time, in seconds since the epoch, the oldest first.
+            limit: At most so many; there may be more if so many were forgotten.
+        """
+        ...
+
     async def newest(
         self, namespace: str, *, workflow_type: str | None, status: str | None, limit: int
     ) -> Sequence[RunRow]:

@@ -19,6 +19,7 @@ from durable_core.engine import Run
 from durable_core.history import Packer
 from durable_core.stores import Append, _stalls
 
+from . import _retention
 from ._bodies import Bodies
 from ._host import Registered
 from ._owned import LostRunError, OwnedRun, ReleasedRunError
@@ -28,6 +29,7 @@ from ._start import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+    from datetime import timedelta
 
     from durable_core._clock import Clock
     from durable_core.client import Client
@@ -56,6 +58,9 @@ class Worker:
             run from the start, which finds code that is not deterministic: for tests.
         build_id: Which code this is. A run that stalled is tried at once by a worker of another
             build, and by one that was started later.
+        retention: How long runs of the namespace are kept after their end, 30 days unless
+            ``$DURABLE_RETENTION_DAYS`` says otherwise; None is for ever. Then they are forgotten,
+            and their ids are free again.
 
     Raises:
         DefinitionError: A workflow or activity is not decorated, or two have one name.
@@ -73,6 +78,7 @@ class Worker:
         max_concurrent_activities: int = _defaults.BODIES_AT_ONCE,
         max_cached_workflows: int | None = None,
         build_id: str = "",
+        retention: timedelta | None = _retention.DEFAULT,
     ) -> None:
         if max_concurrent_activities < 1:
             raise ValueError(
@@ -87,6 +93,7 @@ class Worker:
         self._at_once = max_concurrent_activities
         self._cached = _cached_runs(max_cached_workflows)
         self._build_id = build_id
+        self._keep = _retention.keep_for(retention)
         # By run id, the one whose last activation is longest ago first.
         self._owned: dict[str, OwnedRun] = {}
         self._active: dict[str, float] = {}
@@ -99,6 +106,7 @@ class Worker:
         self._instance: _stalls.Instance | None = None
         self._bodies: Bodies | None = None
         self._poller: asyncio.Task[None] | None = None
+        self._purger: asyncio.Task[None] | None = None
         self._looked_at = -1
         self._stopped: asyncio.Event | None = None
 
@@ -140,6 +148,9 @@ class Worker:
         self._client.attach(self)
         poll = self._poll(takes_runs=takes_runs)
         self._poller = asyncio.create_task(poll, name="durable-worker-poll")
+        if self._keep is not None:
+            purge = _retention.purge_now_and_then(self.store, self._client.namespace, self._keep)
+            self._purger = asyncio.create_task(purge, name="durable-worker-purge")
 
     async def shutdown(self) -> None:
         """Stop the bodies, drop the runs from memory and release them for other workers."""
@@ -147,9 +158,10 @@ class Worker:
             return
 
         self._client.detach(self)
-        if self._poller is not None:
-            self._poller.cancel()
-            await asyncio.gather(self._poller, return_exceptions=True)
+        for background in (self._poller, self._purger):
+            if background is not None:
+                background.cancel()
+                await asyncio.gather(background, return_exceptions=True)
 
         tasks = [task for owned in self._owned.values() for task in owned.tasks]
         await asyncio.gather(*(owned.hand_over() for owned in list(self._owned.values())))

@@ -315,6 +315,25 @@ class Database:
         ]
         return sorted(found, key=lambda r: (r.started, r.run_id))[:limit]
 
+    def purge(self, namespace: str, before: float, limit: int) -> int:
+        """Forget runs that have ended, and workers that are gone; return how many runs."""
+        ended = [
+            (run.row.closed, run_id)
+            for run_id, run in self._runs.items()
+            if run.row.namespace == namespace
+            and run.row.status != "running"
+            and run.row.closed is not None
+            and run.row.closed < before
+        ]
+        for _, run_id in sorted(ended)[:limit]:
+            del self._runs[run_id]
+
+        lineages = {run.row.lineage for run in self._runs.values()}
+        owners = {run.row.owner for run in self._runs.values()}
+        self._items = {k: v for k, v in self._items.items() if k[0] in lineages}
+        self._workers = {k: w for k, w in self._workers.items() if w.alive or k in owners}
+        return min(len(ended), limit)
+
     def next_wake(self, namespace: str, task_queue: str) -> float | None:
         """Return when the first sleeping run of a queue is due."""
         waiting = self._waiting(namespace, task_queue)

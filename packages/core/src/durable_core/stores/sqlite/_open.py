@@ -78,7 +78,10 @@ def prepare(path: Path) -> None:
         connection = connect(path)
         try:
             connection.set_busy_timeout(int(_BUSY_LIMIT * 1000))
-            _check(connection, path)
+            if _check(connection, path):
+                # Before the first table: the file can then shrink without being written anew.
+                connection.pragma("auto_vacuum", "incremental")
+
             _switch_to_wal(connection)
             _migrate(connection, path)
         finally:
@@ -139,7 +142,8 @@ def _create(path: Path) -> None:
         ) from error
 
 
-def _check(connection: apsw.Connection, path: Path) -> None:
+def _check(connection: apsw.Connection, path: Path) -> bool:
+    """Return whether it has no tables yet."""
     # As of one moment: another process may be making the schema just now.
     connection.execute("BEGIN")
     try:
@@ -156,7 +160,7 @@ def _check(connection: apsw.Connection, path: Path) -> None:
                 "newer durable-core wrote it. Upgrade this one: pip install -U durable-core"
             )
 
-        return
+        return False
 
     if application or tables:
         raise StoreCorruptError(
@@ -166,6 +170,8 @@ def _check(connection: apsw.Connection, path: Path) -> None:
 
     if not os.access(path, os.W_OK):
         raise StoreReadOnlyError(f"{path} cannot be written: give this user write permission on it")
+
+    return True
 
 
 def _switch_to_wal(connection: apsw.Connection) -> None:

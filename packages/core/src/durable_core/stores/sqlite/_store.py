@@ -261,6 +261,29 @@ class SqliteStore:
             inbox=[(run, number, data) for run, number, data in rows if number is not None],
         )
 
+    async def purge(self, namespace: str, before: float, *, limit: int) -> int:
+        """Forget runs that have ended, and workers that are gone; return how many runs."""
+        # Found by a reader, so that looking through all runs holds up no commit.
+        values = (namespace, before, limit)
+        rows: list[Any] = await self._read(
+            lambda c: c.execute(_SQL["runs_closed"], values).fetchall()
+        )
+
+        def forget(connection: apsw.Connection) -> int:
+            asked = json.dumps([run for (run,) in rows])
+            gone: list[Any] = connection.execute(_SQL["forget_runs"], (asked, before)).fetchall()
+            runs = json.dumps([run for run, _ in gone])
+            for name in ("forget_starts", "forget_activations", "forget_pending", "forget_inbox"):
+                connection.execute(_SQL[name], (runs,))
+
+            lineages = json.dumps([lineage for _, lineage in gone])
+            connection.execute(_SQL["forget_items"], (lineages,))
+            connection.execute(_SQL["forget_workers"])
+            connection.execute(_SQL["shrink"]).fetchall()
+            return len(gone)
+
+        return int(await self._writer.submit(Call(forget)))
+
     async def newest(
         self, namespace: str, *, workflow_type: str | None, status: str | None, limit: int
     ) -> Sequence[RunRow]:

@@ -209,6 +209,48 @@ WHERE namespace = ?1 AND workflow_type = ?2 AND status = 'running' AND bound = 1
   AND (owner IS NULL OR owner NOT IN (SELECT w.id FROM worker AS w WHERE w.alive))
 ORDER BY started, id LIMIT ?3;
 
+-- name: runs_closed
+-- Runs that ended before the time ?2, the oldest first.
+SELECT id FROM run WHERE namespace = ?1 AND status <> 'running' AND closed < ?2 ORDER BY closed, id LIMIT ?3;
+
+-- name: forget_runs
+-- Remove those of the runs ?1 (a JSON array) that ended before the time ?2; returns them with their lineages.
+DELETE FROM run
+WHERE id IN (SELECT j.value FROM json_each(?1) AS j) AND status <> 'running' AND closed < ?2
+RETURNING id, lineage;
+
+-- name: forget_starts
+-- Remove the start records of runs.
+DELETE FROM start WHERE run IN (SELECT j.value FROM json_each(?1) AS j);
+
+-- name: forget_activations
+-- Remove the activations of runs.
+DELETE FROM activation WHERE run IN (SELECT j.value FROM json_each(?1) AS j);
+
+-- name: forget_pending
+-- Remove the work of runs.
+DELETE FROM pending WHERE run IN (SELECT j.value FROM json_each(?1) AS j);
+
+-- name: forget_inbox
+-- Remove the events that came for runs.
+DELETE FROM inbox WHERE run IN (SELECT j.value FROM json_each(?1) AS j);
+
+-- name: forget_items
+-- Remove the items of those of the lineages ?1 (a JSON array) that no run is left of.
+DELETE FROM item
+WHERE lineage IN (
+    SELECT j.value FROM json_each(?1) AS j
+    EXCEPT
+    SELECT r.lineage FROM run AS r);
+
+-- name: forget_workers
+-- Remove workers that are gone and that no run names any more.
+DELETE FROM worker WHERE NOT alive AND id NOT IN (SELECT r.owner FROM run AS r WHERE r.owner IS NOT NULL);
+
+-- name: shrink
+-- Give pages that hold nothing back to the file system, at most 8 MiB at a time.
+PRAGMA incremental_vacuum(2048);
+
 -- name: next_wake
 -- When the first sleeping run of a queue is due.
 SELECT min(wake) FROM run
