@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from pathlib import Path
@@ -29,32 +28,16 @@ from durable_core.exceptions import (
     WorkflowFailureError,
     WorkflowNotFoundError,
 )
+from support.doubling import Double, double, run_once
 from support.ledger import Ledger
 from support.processes import TESTS
+from support.rows import rows
 from support.waiting import until
-
-NOBODY = 65534
-
-
-@activity.defn
-async def double(number: int) -> int:
-    return 2 * number
-
-
-@workflow.defn
-class Double:
-    @workflow.run
-    async def run(self, number: int) -> int:
-        return await workflow.execute_activity(double, number)
 
 
 async def connect(url):
     async with await Client.connect(url):
         pass
-
-
-def run_once(url, *, id="w", number=4):
-    return asyncio.run(durable_core.execute_workflow(Double.run, number, id=id, url=url))
 
 
 def sqlite(path, sql):
@@ -174,7 +157,7 @@ sys.path[:] = {path!r}
 from durable_core import Client
 from durable_core.exceptions import StoreError
 import durable_core
-from integration_flow import Double
+from support.doubling import Double
 
 os.setgroups([])
 os.setgid(65534)
@@ -183,20 +166,6 @@ try:
     print(asyncio.run(durable_core.execute_workflow(Double.run, 4, id="nobody", url=sys.argv[1])))
 except StoreError as error:
     print(type(error).__name__, error)
-"""
-
-FLOW = """
-from durable_core import activity, workflow
-
-@activity.defn
-async def double(number: int) -> int:
-    return 2 * number
-
-@workflow.defn
-class Double:
-    @workflow.run
-    async def run(self, number: int) -> int:
-        return await workflow.execute_activity(double, number)
 """
 
 
@@ -210,8 +179,7 @@ def as_nobody(processes, tmp_path):
         if folder.stat().st_uid == 0 and folder != Path("/"):
             folder.chmod(folder.stat().st_mode | 0o011)
 
-    (tmp_path / "integration_flow.py").write_text(FLOW)
-    path = [str(tmp_path), str(TESTS), *sys.path]
+    path = [str(TESTS), *sys.path]
 
     def run(store):
         return processes.run(AS_NOBODY.format(path=path), f"sqlite:///{store}").checked().output
@@ -592,7 +560,7 @@ def test_calls_outside_of_workflows_and_activities_say_so():
 SERVE = """
 import asyncio, sys
 from durable_core import Client, Worker
-from integration_flow import Double, double
+from support.doubling import Double, double
 
 async def main():
     known = [double] if "double" in sys.argv else []
@@ -604,15 +572,12 @@ asyncio.run(main())
 
 
 def test_a_run_whose_activity_is_not_registered_stalls_and_goes_on_where_it_is(
-    processes, tmp_path, store_url
+    processes, store_url
 ):
-    (tmp_path / "integration_flow.py").write_text(FLOW)
-    surroundings = {"DURABLE_URL": store_url, "PYTHONPATH": f"{tmp_path}:{TESTS}"}
-
     async def main():
         async with await Client.connect(store_url) as client:
             handle = await client.start_workflow("Double", 4, id="w", task_queue="q")
-            ignorant = processes.start(SERVE, **surroundings)
+            ignorant = processes.start(SERVE, DURABLE_URL=store_url)
             while (described := await handle.describe()).stalled is None:
                 await client.changes.wait(timeout=1.0, interval=0.01)
 
@@ -620,7 +585,7 @@ def test_a_run_whose_activity_is_not_registered_stalls_and_goes_on_where_it_is(
             assert "Worker(activities=[…])" in described.stalled
             until(lambda: "stalled" in ignorant.output, "the log of the worker")
             ignorant.kill()
-            processes.start(SERVE, "double", **surroundings)
+            processes.start(SERVE, "double", DURABLE_URL=store_url)
             assert await handle.result() == 8
             assert (await handle.describe()).stalled is None
 
@@ -646,9 +611,7 @@ def test_a_workflow_id_that_is_empty_or_endless_is_refused(id, store_url):
 
 
 @pytest.mark.parametrize("id", ["x" * 1000, "a/b c'\"\\;--%", "日本語 🙂", " ", "\n", "[1, 2]"])
-def test_a_workflow_id_may_hold_any_character(id, store_url):
+def test_a_workflow_id_may_hold_any_character(id, store_path, store_url):
     assert run_once(store_url, id=id) == 8
     assert run_once(store_url, id=id) == 8
-    file = store_url.removeprefix("sqlite:///")
-    stored = sqlite(file, "SELECT json_group_array(workflow_id) FROM run")
-    assert json.loads(stored) == [id]
+    assert rows(store_path, "SELECT workflow_id FROM run") == [(id,)]
