@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import threading
-from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
@@ -25,158 +24,20 @@ from durable_core.exceptions import (
     WorkflowQueryFailedError,
     WorkflowStalledError,
 )
+from support.talking import (
+    QUEUE,
+    Inbox,
+    Note,
+    begin,
+    both,
+    hang,
+    hanging,
+    note,
+    ran,
+    sleeper,
+    working,
+)
 from support.waiting import eventually
-
-QUEUE = "talk"
-
-
-@dataclass
-class Note:
-    text: str
-    size: int = 0
-
-
-@workflow.defn
-class Inbox:
-    """Keeps what it is sent until it is told to end."""
-
-    def __init__(self) -> None:
-        self.notes: list[Note] = []
-        self.ends = False
-
-    @workflow.run
-    async def run(self, owner: str) -> list[Note]:
-        try:
-            await workflow.wait_condition(lambda: self.ends)
-        except asyncio.CancelledError:
-            self.notes.append(Note(f"cancelled: {workflow.cancellation_reason()}"))
-            await note("cleaned up")
-            raise
-
-        return self.notes
-
-    @workflow.signal
-    async def take(self, note: Note) -> None:
-        self.notes.append(note)
-
-    @workflow.signal
-    def end(self) -> None:
-        self.ends = True
-
-    @workflow.query
-    def texts(self, least: int = 0) -> list[str]:
-        return [n.text for n in self.notes if n.size >= least]
-
-    @workflow.query
-    def first(self) -> Note | None:
-        return self.notes[0] if self.notes else None
-
-
-ran: list[str] = []
-released = threading.Event()
-
-
-@activity.defn
-async def note(text: str) -> None:
-    ran.append(text)
-
-
-@activity.defn
-async def hang(text: str) -> None:
-    ran.append(f"begun {text}")
-    try:
-        await asyncio.Event().wait()
-    finally:
-        ran.append(f"ended {text}")
-
-
-@activity.defn
-def block(text: str) -> str:
-    ran.append(text)
-    released.wait(30)
-    return text
-
-
-@workflow.defn
-async def hanging() -> None:
-    await hang("body")
-
-
-@workflow.defn
-async def bounded(what: str) -> object:
-    match what:
-        case "schedule_to_start":
-            first = asyncio.ensure_future(workflow.execute_activity(block, "first"))
-            await asyncio.sleep(0)
-            limit = timedelta(seconds=0.2)
-            try:
-                await workflow.execute_activity(block, "second", schedule_to_start_timeout=limit)
-            finally:
-                await note("release")
-                first.cancel()
-        case "schedule_to_close":
-            await workflow.execute_activity(
-                fails,
-                schedule_to_close_timeout=timedelta(seconds=0.3),
-                retry_policy=RetryPolicy(initial_interval=timedelta(seconds=0.05)),
-            )
-        case "schedule_to_close of one attempt":
-            await workflow.execute_activity(
-                hang, "long", schedule_to_close_timeout=timedelta(seconds=0.2)
-            )
-
-
-@activity.defn
-async def fails() -> None:
-    ran.append("fails")
-    raise ConnectionError("no route")
-
-
-@workflow.defn
-async def sleeper(seconds: float) -> str:
-    await asyncio.sleep(seconds)
-    await note("awake")
-    return "slept"
-
-
-@workflow.defn
-async def broken() -> None:
-    await note("before the bug")
-    raise ZeroDivisionError("a bug")
-
-
-WORKFLOWS = [Inbox, hanging, bounded, sleeper, broken]
-ACTIVITIES = [note, hang, block, fails]
-
-
-@pytest.fixture(autouse=True)
-def _fresh():
-    ran.clear()
-    released.clear()
-    yield
-    released.set()
-
-
-@contextlib.asynccontextmanager
-async def working(url, **options):
-    options = {"workflows": WORKFLOWS, "activities": ACTIVITIES, **options}
-    async with (
-        await Client.connect(url, identity="worker's client") as client,
-        Worker(client, task_queue=QUEUE, **options),
-    ):
-        yield client
-
-
-@contextlib.asynccontextmanager
-async def both(url):
-    """Yield the client of the worker, and one that has only the file in common with it."""
-    async with working(url) as near, await Client.connect(url, identity="far") as far:
-        yield near, far
-
-
-def begin(client, code, *args, id="w", **options):
-    return client.start_workflow(code, args=args, id=id, task_queue=QUEUE, **options)
-
 
 # Signals and queries
 
@@ -456,9 +317,59 @@ def test_an_id_that_was_used_is_free_or_not_as_the_policy_says(store_url):
 # Timeouts
 
 
-def failed_with(url, what, **options):
+released = threading.Event()
+
+
+@pytest.fixture
+def _released():
+    """Lets blocked threads go on when the test ends."""
+    released.clear()
+    yield
+    released.set()
+
+
+@activity.defn
+def block(text: str) -> str:
+    ran.append(text)
+    released.wait(30)
+    return text
+
+
+@workflow.defn
+async def bounded(what: str) -> object:
+    match what:
+        case "schedule_to_start":
+            first = asyncio.ensure_future(workflow.execute_activity(block, "first"))
+            await asyncio.sleep(0)
+            limit = timedelta(seconds=0.2)
+            try:
+                await workflow.execute_activity(block, "second", schedule_to_start_timeout=limit)
+            finally:
+                await note("release")
+                first.cancel()
+        case "schedule_to_close":
+            await workflow.execute_activity(
+                fails,
+                schedule_to_close_timeout=timedelta(seconds=0.3),
+                retry_policy=RetryPolicy(initial_interval=timedelta(seconds=0.05)),
+            )
+        case "schedule_to_close of one attempt":
+            await workflow.execute_activity(
+                hang, "long", schedule_to_close_timeout=timedelta(seconds=0.2)
+            )
+
+
+@activity.defn
+async def fails() -> None:
+    ran.append("fails")
+    raise ConnectionError("no route")
+
+
+def failed_with(url, what):
     async def main():
-        async with working(url, **options) as client:
+        async with working(
+            url, workflows=[bounded], activities=[note, hang, block, fails]
+        ) as client:
             handle = await begin(client, bounded, what)
             with pytest.raises(WorkflowFailureError) as raised:
                 await handle.result()
@@ -468,6 +379,7 @@ def failed_with(url, what, **options):
     return asyncio.run(main())
 
 
+@pytest.mark.usefixtures("_released")
 def test_an_activity_that_finds_no_slot_in_time_fails_without_having_run(store_url, monkeypatch):
     monkeypatch.setattr(_defaults, "THREADS", 1)
     error, _ = failed_with(store_url, "schedule_to_start")
@@ -567,9 +479,15 @@ def test_a_run_whose_body_runs_stays(store_url, monkeypatch):
 # Stalls
 
 
+@workflow.defn
+async def broken() -> None:
+    await note("before the bug")
+    raise ZeroDivisionError("a bug")
+
+
 def test_a_stalled_run_is_waited_for_or_raises_as_the_caller_says(store_url, caplog):
     async def main():
-        async with working(store_url) as client:
+        async with working(store_url, workflows=[broken]) as client:
             handle = await begin(client, broken)
             with pytest.raises(
                 WorkflowStalledError, match="ZeroDivisionError: a bug.*durable show w"
