@@ -1,24 +1,16 @@
-"""Traces of durable runs: the tree of the plain runner, told once, over crashes, and no late exit."""
+"""Traces of durable runs: the tree of the plain runner, told once; ids that a replay repeats."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import json
 import re
-import time
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 from agents import (
     GuardrailFunctionOutput,
-    RunHooks,
     Runner,
     custom_span,
     function_tool,
@@ -27,22 +19,29 @@ from agents import (
     input_guardrail,
     trace,
 )
-from agents.tracing import Span
 from durable_core import activity, embedded, workflow
 from durable_openai_agents import DurableRunner, RunOptions
-from support import agents_app, exit_app, trace_backend, traces_app
-from support.agents_bench import ECHO, agent, call, calls, say
-from support.agents_house import street
+from support import agents_app
+from support.agents_bench import agent, call, say
 from support.agents_projection import same
+from support.held import Held, cut_off
 from support.rows import rows
-from support.trace_backend import TraceBackend
-from support.traces import Heard, Listener, check_order, heard_in, listening, shape, tree
+from support.traces import (
+    TRACED,
+    Heard,
+    Listener,
+    check_order,
+    listen,
+    listening,
+    names,
+    once,
+    run_traced,
+    shape,
+    tree,
+)
 from support.waiting import eventually
 
 pytest_plugins = ["support.agents_fixtures"]
-
-TRACED: dict[str, Any] = {"config": {"tracing_disabled": False}}
-APP = Path(exit_app.__file__)
 
 
 @pytest.fixture
@@ -52,88 +51,10 @@ def listener(bench):
         yield heard
 
 
-def run_traced(bench, agent, **arguments):
-    return bench.run_once(agent, **{**TRACED, **arguments})
-
-
-def listen(run) -> list[Heard]:
-    """Return what a processor hears during a run."""
-    listener = Listener()
-    with listening(listener):
-        run()
-
-    return listener.heard
-
-
 def thrice(run) -> list[list[Heard]]:
     """Return what is heard of a run by the SDK's runner, by ours, and by ours from the record."""
     ours = {"runner": DurableRunner, "workflow_id": "run"}
     return [listen(partial(run, **more)) for more in ({"runner": Runner}, ours, ours)]
-
-
-class Held:
-    """A tool whose first call never returns, so that its run can be cut off there.
-
-    Attributes:
-        tool: The tool.
-        places: What `place` was in its calls.
-    """
-
-    def __init__(self, name: str = "hold") -> None:
-        self.places: list[str] = []
-        self.reached = asyncio.Event()
-
-        @function_tool(name_override=name)
-        async def hold() -> str:
-            self.places.append(place.get())
-            if not self.reached.is_set():
-                self.reached.set()
-                await asyncio.Event().wait()
-
-            return "held"
-
-        self.tool = hold
-
-
-def cut_off(start, *held: Held) -> None:
-    """Start something and end its event loop while the tools run: its run is released."""
-
-    async def main() -> None:
-        running = asyncio.create_task(start())
-        reached = asyncio.gather(*(one.reached.wait() for one in held))
-        await asyncio.wait([running, reached], return_when=asyncio.FIRST_COMPLETED)
-        assert not running.done(), running
-
-    asyncio.run(main())
-
-
-place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
-
-
-class Placing(Listener):
-    """Puts what begins into the context and takes it out, as processors for OpenTelemetry do."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._tokens: dict[str, contextvars.Token[str]] = {}
-
-    def on_span_start(self, span: Span[Any]) -> None:
-        super().on_span_start(span)
-        data = span.span_data.export()
-        self._tokens[span.span_id] = place.set(f"{data['type']} {data.get('name')}")
-
-    def on_span_end(self, span: Span[Any]) -> None:
-        super().on_span_end(span)
-        # In another context this raises, and the SDK logs it.
-        place.reset(self._tokens.pop(span.span_id))
-
-
-def names(heard: list[Heard], event: str) -> Counter[str]:
-    return Counter(
-        f"{one.data.get('type', 'trace')} {one.data.get('name')}"
-        for one in heard
-        if one.event == event
-    )
 
 
 # -- a live run and its record -----------------------------------------------------------------
@@ -213,180 +134,6 @@ def test_a_trace_around_the_call_stays_the_callers(bench, listener):
     assert names(live, "end")["agent Greeter"] == 1
     assert len({one.trace for one in live}) == 1
     assert names(again, "end") == {"trace Mine": 1, "custom around": 1}
-
-
-# -- a run that is continued -------------------------------------------------------------------
-
-
-@pytest.mark.counts_executions
-def test_what_is_repeated_is_not_told_and_what_goes_on_is_told_once(bench):
-    held = Held()
-    first, second, third = Placing(), Placing(), Placing()
-    inner = agent("Inner", call("hold"), say("deep"), tools=[held.tool])
-    outer = agent(
-        "Outer",
-        call("early"),
-        call("ask", input="?"),
-        ECHO,
-        tools=[early, inner.as_tool("ask", "")],
-    )
-    with listening(first):
-        cut_off(lambda: bench.run(outer, **TRACED, workflow_id="run"), held)
-
-    with listening(second):
-        result = run_traced(bench, outer, workflow_id="run")
-
-    with listening(third):
-        run_traced(bench, outer, workflow_id="run")
-
-    assert result.final_output == '["early", "deep"]'
-    assert third.heard == []
-    check_order(second.heard)
-    assert once(first.heard + second.heard)
-    assert names(first.heard, "end")["function early"] == 1
-    assert names(second.heard, "start")["function early"] == 0
-    assert names(second.heard, "start")["function hold"] == 1
-    both = [one for one in first.heard + second.heard if one.event == "end"]
-    plain = listen(lambda: bench.plainly(outer, **TRACED))
-    same(tree(both), tree(plain), "the tree of both")
-    # The same spans, begun when they were begun first.
-    began = {one.id: one.started for one in first.heard if one.event == "start"}
-    continued = [one for one in second.heard if one.event == "start" and one.id in began]
-    assert {n.rpartition(" ")[2] for n in names(continued, "start")} >= {
-        "workflow",
-        "Inner",
-        "hold",
-    }
-    assert all(one.started == began[one.id] for one in continued)
-
-
-@function_tool
-def early() -> str:
-    with custom_span("inside"):
-        return "early"
-
-
-def test_what_processors_put_into_the_context_is_seen_in_bodies_and_taken_out(bench, caplog):
-    held = [Held("one"), Held("two")]
-    inner = agent("Inner", calls(call("one"), call("two")), ECHO, tools=[one.tool for one in held])
-    outer = agent("Outer", call("ask", input="?"), ECHO, tools=[inner.as_tool("ask", "")])
-    with listening(Placing()):
-        cut_off(lambda: bench.run(outer, **TRACED, workflow_id="run"), *held)
-
-    with listening(Placing()):
-        run_traced(bench, outer, workflow_id="run")
-
-    assert [one.places for one in held] == [["function one"] * 2, ["function two"] * 2]
-    assert [r.getMessage() for r in caplog.records if r.name.startswith("openai.agents")] == []
-
-
-@pytest.mark.needs_a_store
-def test_a_step_that_ends_in_a_bug_is_told_once_it_is_mended(bench):
-    class Hooks(RunHooks[Any]):
-        broken = True
-
-        async def on_agent_end(self, *_: Any) -> None:
-            if self.broken:
-                raise LookupError("a bug")
-
-    worker = agent("Worker", call("early"), ECHO, tools=[early])
-    hooks = Hooks()
-
-    def failing() -> None:
-        error = bench.failure(worker, hooks=hooks, workflow_id="run", **TRACED)
-        assert isinstance(error, LookupError)
-
-    lives = [listen(failing), listen(failing)]
-    hooks.broken = False
-    lives.append(listen(lambda: run_traced(bench, worker, hooks=hooks, workflow_id="run")))
-    told = [one for heard in lives for one in heard]
-    assert once(told)
-    same(tree(told), tree(listen(lambda: bench.plainly(worker, **TRACED))), "the tree")
-
-
-@pytest.fixture
-def traced_houses(tmp_path):
-    with street(tmp_path) as make:
-        yield lambda name: make(name, Path(traces_app.__file__))
-
-
-@pytest.fixture(scope="module")
-def plain_tree(tmp_path_factory):
-    with street(tmp_path_factory.mktemp("plain-tree")) as make:
-        house = make("plain", Path(traces_app.__file__))
-        return tree(traced(house, "plain"))
-
-
-def traced(house, how: str = "durable", *, fault: str = "") -> list[Heard]:
-    """Run the program and return what its processor heard."""
-    number = len(list(house.folder.glob("traces-*")))
-    file = house.folder / f"traces-{number}"
-    file.touch()
-    ended = house.run(how, fault=fault, TRACES=file, OPENAI_AGENTS_DISABLE_TRACING="0")
-    assert ended.killed if fault else ended.checked()
-    return heard_in(file)
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        "activity.body.after:2",
-        "activity.body.before:10",
-        "run.activated.after:5",
-        "store.commit.before:6",
-    ],
-)
-def test_a_killed_run_has_one_tree_over_its_processes(traced_houses, plain_tree, fault):
-    house = traced_houses("killed")
-    first, second = traced(house, fault=fault), traced(house)
-    check_order(first)
-    check_order(second)
-    both = first + second
-    assert len({one.trace for one in both}) == 1
-    assert once(both)
-    same(_without_lost_calls(tree(both)), plain_tree, "the tree of both")
-    assert traced(house) == []
-
-
-def _without_lost_calls(nodes: list[Any]) -> list[Any]:
-    """Return a tree without the model calls of a turn that were answered before the last one."""
-    return [
-        [*node[:-1], _without_lost_calls(node[-1])]
-        for n, node in enumerate(nodes)
-        if node[0].get("type") != "response" or node not in nodes[:n]
-    ]
-
-
-def once(heard: list[Heard]) -> bool:
-    """Return whether something ended, and nothing twice."""
-    return set(Counter(one.id for one in heard if one.event == "end").values()) == {1}
-
-
-def test_a_model_call_that_is_lost_and_made_again_is_two_spans(traced_houses, plain_tree):
-    house = traced_houses("lost")
-    both = traced(house, fault="activity.body.after:5") + traced(house)
-    assert once(both)
-    extra = _data(tree(both)) - _data(plain_tree)
-    assert [json.loads(data)["type"] for data in extra.elements()] == ["response"]
-
-
-def test_nothing_is_told_twice_when_a_kill_comes_between_a_record_and_its_telling(
-    traced_houses, plain_tree
-):
-    house = traced_houses("told")
-    both = traced(house, fault="store.commit.after:9") + traced(house)
-    assert once(both)
-    told = Counter(json.dumps(one.data) for one in both if one.event == "end")
-    assert told <= _data(plain_tree)
-    assert (_data(plain_tree) - told).total() <= 5
-
-
-def _data(nodes: list[Any]) -> Counter[str]:
-    found = Counter(json.dumps(node[0]) for node in nodes)
-    for node in nodes:
-        found += _data(node[-1])
-
-    return found
 
 
 # -- inside a workflow of the user's own, and ids ----------------------------------------------
@@ -556,105 +303,6 @@ def test_plain_code_has_random_ids(bench, listener):
     run_traced(bench, greeter)
     run_traced(bench, greeter)
     assert set(Counter(one.id for one in listener.heard).values()) == {2}
-
-
-# -- the end of the program --------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Exit:
-    """How a program ended: what it printed, and the seconds after its own code."""
-
-    lines: list[str]
-    seconds: float
-
-
-@pytest.fixture
-def ending(processes, store_url, tmp_path, _agents_server):
-    """Starts the program, by default with a key, and returns what waits for its end."""
-
-    def start(
-        how: str, to: str, *more: str, key: str | None = "sk-traces", fault: str = ""
-    ) -> Callable[[], Exit]:
-        ended = tmp_path / f"ended-{len(list(tmp_path.glob('process-*')))}"
-        environment = {**_agents_server[0].environment(), "DURABLE_URL": store_url}
-        environment |= {"OPENAI_AGENTS_DISABLE_TRACING": "0", "TRACES_TO": to, "ENDED": str(ended)}
-        # The SDK leaves its exporter's connections open.
-        environment["PYTHONWARNINGS"] = "error,ignore::ResourceWarning"
-        environment.pop("OPENAI_API_KEY")
-        if key is not None:
-            environment["OPENAI_API_KEY"] = key
-
-        process = processes.start(APP, how, *more, fault=fault, **environment)
-
-        def wait() -> Exit:
-            end = process.wait()
-            now = time.time()
-            if fault:
-                assert end.killed
-                return Exit(end.output.splitlines(), 0.0)
-
-            end.checked()
-            return Exit(end.output.splitlines(), now - float(ended.read_text()))
-
-        return wait
-
-    return start
-
-
-@pytest.mark.parametrize("place", [trace_backend.closed, trace_backend.silent])
-def test_a_backend_that_cannot_be_reached_does_not_delay_the_exit(ending, place):
-    with place() as to, ThreadPoolExecutor(2) as pool:
-        waits = [ending(how, to) for how in ("plain", "durable")]
-        plain, durable = pool.map(lambda wait: wait(), waits)
-
-    # The SDK waits for 1 + 2 seconds between its attempts, or 5 for an answer.
-    assert plain.seconds > 3
-    assert durable.seconds < plain.seconds - 1
-    assert 0 < len(durable.lines) <= max(3, len(plain.lines))
-
-
-def test_a_backend_that_answers_gets_every_trace(ending):
-    with TraceBackend() as backend:
-        plain = ending("plain", backend.url)()
-        sent = [item["span_data"]["type"] for item in backend.of_kind("trace.span")]
-        backend.items.clear()
-        durable = ending("durable", backend.url)()
-        spans = backend.of_kind("trace.span")
-        assert plain.lines == durable.lines == []
-        assert len(backend.of_kind("trace")) == 1
-        assert [item["span_data"]["type"] for item in spans] == sent
-        assert len({item["id"] for item in spans}) == len(spans) == 4
-        backend.items.clear()
-        assert ending("durable", backend.url)().lines == []
-        assert backend.items == []
-
-
-def test_a_backend_gets_the_trace_of_a_run_whose_first_process_was_killed(ending):
-    with TraceBackend() as backend:
-        ending("durable", backend.url, fault="activity.body.before:1")()
-        assert backend.items == []
-        ending("durable", backend.url)()
-        [of_run] = backend.of_kind("trace")
-        spans = {item["id"]: item for item in backend.of_kind("trace.span")}
-        assert len(spans) == 4
-        assert {item["trace_id"] for item in spans.values()} == {of_run["id"]}
-        assert {item["parent_id"] for item in spans.values()} <= {None, *spans}
-
-
-def test_a_backend_that_has_answered_before_is_waited_for(ending):
-    with TraceBackend(0.0, 2.5) as backend:
-        ended = ending("durable", backend.url, "twice")()
-        assert len(backend.of_kind("trace")) == 2
-
-    assert ended.lines == []
-
-
-def test_without_a_key_nothing_is_printed_beyond_what_the_plain_runner_prints(ending):
-    with trace_backend.closed() as to:
-        plain, durable = (ending(how, to, key=None)() for how in ("plain", "durable"))
-
-    assert durable.lines == plain.lines
 
 
 # -- the SDK's insides -------------------------------------------------------------------------

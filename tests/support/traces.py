@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 
 from agents.tracing import Span, Trace, TracingProcessor, setup
 from agents.tracing.provider import DefaultTraceProvider
+
+# Lets a run of the bench, which is not traced otherwise, be traced.
+TRACED: dict[str, Any] = {"config": {"tracing_disabled": False}}
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,34 @@ def listening(*listeners: TracingProcessor) -> Iterator[None]:
         yield
     finally:
         setup.GLOBAL_TRACE_PROVIDER = before
+
+
+def listen(run: Callable[[], object]) -> list[Heard]:
+    """Return what a processor hears during a run."""
+    listener = Listener()
+    with listening(listener):
+        run()
+
+    return listener.heard
+
+
+def run_traced(bench: Any, agent: Any, **arguments: Any) -> Any:
+    """As `run_once` of the bench, with traces."""
+    return bench.run_once(agent, **{**TRACED, **arguments})
+
+
+def names(heard: list[Heard], event: str) -> Counter[str]:
+    """Return how often what was heard, by type and name."""
+    return Counter(
+        f"{one.data.get('type', 'trace')} {one.data.get('name')}"
+        for one in heard
+        if one.event == event
+    )
+
+
+def once(heard: list[Heard]) -> bool:
+    """Return whether something ended, and nothing twice."""
+    return set(Counter(one.id for one in heard if one.event == "end").values()) == {1}
 
 
 def tree(heard: list[Heard]) -> list[Any]:
