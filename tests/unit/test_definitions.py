@@ -225,7 +225,7 @@ def test_an_empty_name_of_a_workflow_is_refused():
             async def run(self): ...
 
 
-@pytest.mark.parametrize("target", [int, plain, "text"], ids=repr)
+@pytest.mark.parametrize("target", [int, plain, "text"], ids=["class", "function", "text"])
 def test_what_is_no_workflow_is_refused_with_the_remedy(target):
     with pytest.raises(DefinitionError, match=r"decorate its class with @workflow\.defn"):
         workflow_of(target)
@@ -386,7 +386,11 @@ def test_one_argument_and_several_at_once_are_refused():
     assert str(error) == "pass one argument positionally or several by args=, not both"
 
 
-@pytest.mark.parametrize("args", ["ab", b"ab", {"a"}, {"a": 1}, iter("ab"), 5], ids=repr)
+@pytest.mark.parametrize(
+    "args",
+    ["ab", b"ab", {"a"}, {"a": 1}, iter("ab"), 5],
+    ids=["str", "bytes", "set", "dict", "iterator", "int"],
+)
 def test_one_value_in_the_place_of_several_arguments_is_refused(args):
     error = refused_in_a_workflow(lambda: workflow.execute_activity(greet, args=args))
 

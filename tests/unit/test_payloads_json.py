@@ -138,7 +138,7 @@ ROUND_TRIPS = [
     ([1, "a", None], list[Any]),
     ((1, "a"), tuple[int, str]),
     ((1, 2, 3), tuple[int, ...]),
-    ({"a", "b"}, set[str]),
+    pytest.param({"a", "b"}, set[str], id="a set of two"),
     (frozenset({1, 2}), frozenset[int]),
     ({"b": 1, "a": 2}, dict[str, int]),
     ({1: "one"}, dict[int, str]),
