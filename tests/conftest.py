@@ -36,6 +36,11 @@ def pytest_collection_modifyitems(config, items):
                 if item.get_closest_marker(marker):
                     item.add_marker(pytest.mark.skip(reason=reason))
 
+    if config.getoption("--replay-always"):
+        for item in items:
+            for marker in item.iter_markers("open_when_replayed"):
+                item.add_marker(pytest.mark.xfail(reason=f"open: {marker.kwargs['reason']}"))
+
 
 @pytest.fixture(autouse=True)
 def _own_surroundings(tmp_path, monkeypatch, request):

@@ -43,6 +43,10 @@ from support.waiting import eventually
 
 pytest_plugins = ["support.agents_fixtures"]
 
+TOLD_AGAIN = pytest.mark.open_when_replayed(
+    reason="what is open over a replay in one process is told to begin once more"
+)
+
 
 @pytest.fixture
 def listener(bench):
@@ -60,7 +64,7 @@ def thrice(run) -> list[list[Heard]]:
 # -- a live run and its record -----------------------------------------------------------------
 
 
-@pytest.mark.counts_executions
+@TOLD_AGAIN
 @pytest.mark.parametrize("api", ["responses", "chat"])
 def test_a_run_has_the_traces_of_the_plain_runner_and_its_record_has_none(
     bench, api, monkeypatch, tmp_path
@@ -91,7 +95,9 @@ def failure(bench, agent, **arguments):
     return bench.failure(agent, **TRACED, **arguments)
 
 
-@pytest.mark.counts_executions
+@pytest.mark.open_when_replayed(
+    reason="a tool's error is noted in the span of the execution that ran it, which a replay replaces"
+)
 def test_a_failed_run_is_told_once_too(bench):
     busy = agent("Busy", call("broken"), tools=[broken])
     plain, live, again = thrice(partial(failure, bench, busy, max_turns=2))
@@ -118,7 +124,7 @@ def test_a_tripped_guardrail_is_told_once_too(bench):
     assert again == []
 
 
-@pytest.mark.counts_executions
+@TOLD_AGAIN
 def test_a_trace_around_the_call_stays_the_callers(bench, listener):
     greeter = agent("Greeter", say("hello"))
 
@@ -167,7 +173,7 @@ async def noted(value: Any) -> Any:
     return value
 
 
-@pytest.mark.counts_executions
+@TOLD_AGAIN
 def test_a_trace_around_agents_inside_a_workflow_is_told_once(bench):
     held = Held()
     one = agent("One", say("1"))
@@ -295,7 +301,7 @@ def test_a_trace_id_of_the_users_own_is_used(bench):
     assert len(spans) == len(set(spans)) == 8
 
 
-@pytest.mark.counts_executions
+@TOLD_AGAIN
 def test_plain_code_has_random_ids(bench, listener):
     greeter = agent("Greeter", say("hello"))
     run_traced(bench, greeter, runner=Runner)
