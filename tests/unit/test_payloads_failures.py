@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import builtins
 import sys
 from dataclasses import dataclass
 from datetime import timedelta
@@ -245,7 +244,6 @@ def test_a_record_that_names_no_exception_class_becomes_an_application_error(nam
     back = Registry().rebuild(Failure(type=name, message="x", state=b'{"args":["x"]}'))
 
     assert type(back) is ex.ApplicationError
-    assert builtins.open is open
 
 
 def test_a_class_defined_inside_a_function_becomes_an_application_error(registry):
