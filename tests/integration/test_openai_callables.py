@@ -330,9 +330,6 @@ class Copies(RunHooks):
         ]
 
 
-@pytest.mark.open_when_replayed(
-    reason="the execution of before is dropped after the replay, and the SDK takes them for two runs"
-)
 def test_copies_of_a_tool_that_a_run_makes_keep_its_condition(bench):
     tool = plain_tool("a", is_enabled=when(bench))
     worker = agent("Worker", call("a"), calls(call("b"), call("d")), ECHO, tools=[tool])

@@ -95,9 +95,6 @@ def failure(bench, agent, **arguments):
     return bench.failure(agent, **TRACED, **arguments)
 
 
-@pytest.mark.open_when_replayed(
-    reason="a tool's error is noted in the span of the execution that ran it, which a replay replaces"
-)
 def test_a_failed_run_is_told_once_too(bench):
     busy = agent("Busy", call("broken"), tools=[broken])
     plain, live, again = thrice(partial(failure, bench, busy, max_turns=2))

@@ -28,7 +28,7 @@ from . import _outputs
 from ._context import others_ran, watched
 from ._modules import modules_behind
 from ._scope import current_scope, entered
-from ._tracing import Trail, trail_of
+from ._tracing import Trail, restore_span_error, span_error, trail_of
 
 __all__ = ["TOOL_CALL", "durable_invoke"]
 
@@ -63,10 +63,15 @@ async def call_tool(name: str, call_id: str, arguments: str) -> dict[str, Any]:
         # Cancelled by itself, which the SDK treats as a failure of the tool.
         raise ex.CancelledError(str(error)) from error
 
-    return {
+    record = {
         "output": _outputs.dump(result.output),
         "generated_error": result.is_sdk_generated_error,
     }
+    noted = span_error()
+    if noted is not None:
+        record["span_error"] = noted
+
+    return record
 
 
 def durable_invoke(original: Invoke, result_type: Callable[..., Any]) -> Invoke:
@@ -139,6 +144,7 @@ def durable_invoke(original: Invoke, result_type: Callable[..., Any]) -> Invoke:
 
             return result_type(output, _consume_function_tool_default_failure(context))
 
+        restore_span_error(record.get("span_error"))
         return result_type(_outputs.load(record["output"]), record["generated_error"])
 
     return invoke

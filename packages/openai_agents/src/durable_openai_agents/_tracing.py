@@ -22,12 +22,13 @@ from hashlib import blake2b
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from agents.tracing import Span, Trace, get_current_span, get_current_trace
+from agents.tracing import Span, SpanError, Trace, get_current_span, get_current_trace
 from agents.tracing.processors import BackendSpanExporter, BatchTraceProcessor
 from agents.tracing.provider import DefaultTraceProvider, SynchronousMultiTracingProcessor
 from durable_core.adapter import Engine, current_engine
+from pydantic_core import to_jsonable_python
 
-__all__ = ["Trail", "install", "trail_of"]
+__all__ = ["Trail", "install", "restore_span_error", "span_error", "trail_of"]
 
 _Made = Trace | Span[Any]
 _Tell = Callable[[], None]
@@ -147,6 +148,23 @@ def trail_of(engine: Engine) -> Trail:
         trail = _trails[engine] = Trail(engine.run_id)
 
     return trail
+
+
+def span_error() -> dict[str, Any] | None:
+    """Return the error that a body has noted in its span, in JSON's own types; None if none."""
+    span = get_current_span()
+    if span is None or span.error is None:
+        return None
+
+    error: dict[str, Any] = to_jsonable_python(dict(span.error), fallback=str)
+    return error
+
+
+def restore_span_error(error: dict[str, Any] | None) -> None:
+    """Note an error in the span of the running code, unless its body has done so."""
+    span = get_current_span()
+    if error is not None and span is not None and span.error is None:
+        span.set_error(SpanError(message=error["message"], data=error["data"]))
 
 
 def install() -> None:

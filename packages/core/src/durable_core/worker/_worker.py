@@ -354,8 +354,9 @@ class Worker:
     def refresh(self, owned: OwnedRun) -> None:
         """Rebuild a run before its next activation, if nothing is to stay in memory."""
         if owned.record:
-            before, owned.run = owned.run, rebuild_at_once(owned.run, owned.record)
-            before.close()
+            # First, so that no code ever sees two executions of one run beside each other.
+            owned.run.close()
+            owned.run = rebuild_at_once(owned.run, owned.record)
 
     def committed(self, owned: OwnedRun, activation: Activation) -> None:
         """Note that a run moved on."""
