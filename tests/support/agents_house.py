@@ -13,6 +13,7 @@ from pathlib import Path
 from durable_core import Client
 from durable_core.client import TimelineEntry
 from durable_core.exceptions import WorkflowNotFoundError
+from durable_core.stores import RunRow
 from durable_openai_agents.testing import ModelServer
 from durable_openai_agents.testing._answer import derived_id
 
@@ -36,11 +37,14 @@ class House:
     def url(self) -> str:
         return f"sqlite:///{self.folder}/store.db"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs in its environment to live here."""
+        own = {"DURABLE_URL": self.url, "LEDGER": str(self.folder / "ledger")}
+        return {**self.server.environment(), **own}
+
     def start(self, how: str = "durable", *, fault: str = "", **more: object) -> Process:
-        environment = {**self.server.environment(), "LEDGER": self.folder / "ledger", **more}
-        return self.processes.start(
-            self.program, how, fault=fault, DURABLE_URL=self.url, **environment
-        )
+        return self.processes.start(self.program, how, fault=fault, **{**self.environment, **more})
 
     def run(self, how: str = "durable", *, fault: str = "", **more: object) -> Ended:
         return self.start(how, fault=fault, **more).wait()
@@ -55,6 +59,17 @@ class House:
         """Return how often the model was asked what, by the id of the answer."""
         # The server makes the id of the request alone, so that a request sent again has the same.
         return Counter(derived_id("resp", request) for request in self.server.requests())
+
+    def row(self, id: str = agents_app.WORKFLOW_ID) -> RunRow:
+        """Return what the store says of a run."""
+
+        async def find() -> RunRow | None:
+            async with await Client.connect(self.url) as client:
+                return await client.store.find("default", id)
+
+        found = asyncio.run(find())
+        assert found is not None, f"there is no run {id!r}"
+        return found
 
     def activities(self) -> list[TimelineEntry]:
         """Return what the record holds of model calls and tools."""

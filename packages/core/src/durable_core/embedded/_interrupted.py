@@ -1,7 +1,8 @@
 """The last line on stderr of a process that ends in the middle of a run: how the run continues.
 
 Ctrl-C, SIGTERM and the end of an event loop interrupt a run and never cancel it: nothing is
-recorded of them, and the same call continues it.
+recorded of them, and the same call continues it. A notebook, whose process goes on, says the line
+below the cell that was interrupted.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-__all__ = ["forget", "interrupting", "note", "watched"]
+__all__ = ["cell_stopped", "forget", "interrupting", "note", "say", "watched"]
 
 _open: dict[str, bool] = {}  # runs under way in this process, and whether their users named them
 _interrupted: dict[str, bool] = {}
@@ -59,6 +60,28 @@ def interrupting() -> bool:
     return isinstance(runner, asyncio.Runner) and getattr(runner, "_interrupt_count", 0) > 0
 
 
+def cell_stopped() -> bool:
+    """Return whether somebody interrupts the cell of a notebook whose code is being cancelled.
+
+    The kernel cancels the task of the cell then, and goes on with its loop.
+    """
+    # `IPythonKernel._cancel_on_sigint`, of all versions of ipykernel with top-level `await`.
+    handler = signal.getsignal(signal.SIGINT)
+    names = getattr(getattr(handler, "__code__", None), "co_freevars", ())
+    if getattr(handler, "__module__", "") != "ipykernel.ipkernel" or "sigint_future" not in names:
+        return False
+
+    cell: Any = getattr(handler, "__closure__", ())[names.index("sigint_future")]
+    pressed: asyncio.Future[Any] = cell.cell_contents
+    return pressed.done() and not pressed.cancelled()
+
+
+def say(workflow_id: str, *, named: bool) -> None:
+    """Say how a run continues, on stderr."""
+    with suppress(OSError, ValueError):  # a stream that is closed
+        sys.stderr.write(_line(workflow_id, named=named))
+
+
 def _line(workflow_id: str, *, named: bool) -> str:
     if named:
         how = "the same call continues it"
@@ -72,11 +95,10 @@ def _line(workflow_id: str, *, named: bool) -> str:
 
 
 @atexit.register
-def _say() -> None:
+def _say_last() -> None:
     if os.getpid() == _pid:
         for workflow_id, named in _interrupted.items():
-            with suppress(OSError, ValueError):  # a stream that is closed
-                sys.stderr.write(_line(workflow_id, named=named))
+            say(workflow_id, named=named)
 
 
 def _watch() -> None:

@@ -257,9 +257,24 @@ async def _leave(
     if on_cancel == "detach" or embedded.waiting[call.id] > 1:
         return
 
+    stopped = _interrupted.cell_stopped()
     owned = await asyncio.shield(attaching)
-    if isinstance(owned, OwnedRun):
+    if not isinstance(owned, OwnedRun):
+        return
+
+    if stopped:
+        _interrupted.say(call.id, named=call.named)
+        await asyncio.shield(_release(owned))
+    else:
         await asyncio.shield(_cancel(owned))
+
+
+async def _release(owned: OwnedRun) -> None:
+    """Let a run go that nothing is to be recorded of, while its loop goes on."""
+    bodies = owned.tasks
+    await owned.settled()
+    await owned.hand_over()
+    await asyncio.gather(*bodies, return_exceptions=True)
 
 
 async def _cancel(owned: OwnedRun) -> None:
