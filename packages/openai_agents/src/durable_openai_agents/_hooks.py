@@ -7,6 +7,7 @@ the same, and inside a durable run also on replay:
 - ``tool_execution._invoke_function_tool_with_metadata`` runs the body of a function tool;
 - ``model_retry.random`` is where the jitter of the SDK's own retries comes from, and a delay is
   part of the record;
+- ``tool.asyncio`` is where sync tools get their threads from;
 - ``Agent.get_all_tools`` is where tools whose bodies are not recorded yet are refused;
 - ``tool.maybe_invoke_function_tool_failure_error_function`` tells the model why a tool failed,
   which must not be that its agent does what a durable run refuses;
@@ -20,6 +21,7 @@ imported, and a test runs on the lowest and the newest supported version.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import random
 from importlib import metadata
@@ -51,6 +53,7 @@ from ._callables import Condition, durable_instructions, durable_prompt, users_c
 from ._model import DurableModel
 from ._refusals import durable_failure
 from ._scope import current_scope, refusal
+from ._threads import AsyncioOfTools
 from ._tool import durable_invoke
 
 __all__ = ["install"]
@@ -102,6 +105,9 @@ def install() -> None:
     if getattr(model_retry, "random", None) is not random:
         raise _changed(model_retry, "random")
 
+    if getattr(agents.tool, "asyncio", None) is not asyncio:
+        raise _changed(agents.tool, "asyncio")
+
     for owner in (FunctionTool, Handoff):
         if vars(owner).get("is_enabled") is not True:
             raise _changed(owner, "is_enabled")
@@ -150,6 +156,7 @@ def install() -> None:
     setattr(tool_execution, _INVOKE, durable_invoke(original, result_type))
     setattr(agents.tool, _TELL, durable_failure(getattr(agents.tool, _TELL)))
     setattr(model_retry, "random", _Random())  # noqa: B010  # not a name that it exports
+    setattr(agents.tool, "asyncio", AsyncioOfTools())  # noqa: B010  # as above
     _errors.register()
     _tracing.install()
 

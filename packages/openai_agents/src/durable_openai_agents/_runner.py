@@ -208,9 +208,8 @@ class DurableRunner:
         finally:
             # First, so that a task that Ctrl-C left behind sees its run interrupted, not cancelled.
             loop.run_until_complete(embedded.close())
-            if not task.done():
-                with contextlib.suppress(Exception, asyncio.CancelledError):
-                    loop.run_until_complete(task)
+            # What that task makes of it is of no use beside Ctrl-C, and asyncio must not tell it.
+            loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
 
     @classmethod
     async def recover(cls, *, wait: bool = False) -> list[str]:

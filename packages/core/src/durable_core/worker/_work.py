@@ -203,6 +203,13 @@ class Work:
         except ex.StoreError as error:
             self._broken(error)
             return
+        except (KeyboardInterrupt, SystemExit):
+            # asyncio raises it where the loop is run, and would log it once more as not retrieved.
+            task = asyncio.current_task()
+            if task is not None:
+                task.add_done_callback(asyncio.Task.exception)
+
+            raise
         finally:
             self._tasks.pop(pending.seq, None)
             self._jobs.pop(pending.seq, None)
