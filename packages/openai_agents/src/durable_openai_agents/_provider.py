@@ -1,23 +1,30 @@
-"""The model provider of a run whose caller named none.
+"""The model provider of a run whose caller names none, with connections of the loop it is called on.
 
-The SDK would make one and close it inside the run; but its connections belong to the loop that
-made the calls, which is not the loop of the workflow.
+The SDK would make one and close it inside the run, and it keeps one pool of connections for the
+process. But connections belong to the loop that made them: that is not the loop of the workflow,
+and the next `asyncio.run` would meet "Event loop is closed". Here each loop has a pool of its own,
+which ends after the runs of the loop. Inside a workflow of the user's own it is the SDK's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import weakref
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from agents import MultiProvider, RunConfig
+from agents import MultiProvider, OpenAIProvider, RunConfig
+from agents.models._openai_shared import get_default_openai_client
 from durable_core import embedded
+from durable_core.adapter import current_engine
+from openai import AsyncOpenAI, DefaultAsyncHttpx2Client
 
 __all__ = ["close_after", "give", "own"]
 
 _closing: set[asyncio.Task[None]] = set()
+_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = weakref.WeakKeyDictionary()
 
 
 def give(arguments: dict[str, Any]) -> MultiProvider | None:
@@ -28,12 +35,12 @@ def give(arguments: dict[str, Any]) -> MultiProvider | None:
     """
     config = arguments["run_config"]
     if config is None:
-        provider = MultiProvider()
+        provider = _of_running_loop()
         arguments["run_config"] = RunConfig(model_provider=provider)
         return provider
 
     if isinstance(config, dict) and "model_provider" not in config:
-        provider = MultiProvider()
+        provider = _of_running_loop()
         arguments["run_config"] = {**config, "model_provider": provider}
         return provider
 
@@ -73,3 +80,44 @@ async def close_after(provider: MultiProvider, workflow_id: str | None) -> None:
 async def _close(provider: MultiProvider) -> None:
     with contextlib.suppress(Exception):
         await provider.aclose()
+
+
+def _of_running_loop() -> MultiProvider:
+    """Return what the SDK makes if nobody names a provider, with the pool of the running loop."""
+    provider = MultiProvider()
+    if current_engine() is None:
+        provider.openai_provider = _OpenAIProvider(asyncio.get_running_loop())
+
+    return provider
+
+
+class _OpenAIProvider(OpenAIProvider):
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._durable_loop = loop
+
+    def _get_client(self) -> AsyncOpenAI:
+        if self._client is None:
+            client = super()._get_client()
+            if client is not get_default_openai_client():
+                # The client that the user has set keeps its own connections.
+                client = client.copy(http_client=_pool(self._durable_loop))
+
+            self._client = client
+
+        return self._client
+
+
+def _pool(loop: asyncio.AbstractEventLoop) -> Any:
+    """Return the pool of a loop, made at the first call, while a run of it is under way."""
+    pool = _pools.get(loop)
+    if pool is None:
+        pool = _pools[loop] = DefaultAsyncHttpx2Client()
+
+        async def close() -> None:
+            _pools.pop(loop, None)
+            await pool.aclose()
+
+        embedded.when_closed(loop, close)
+
+    return pool

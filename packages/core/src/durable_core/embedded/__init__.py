@@ -7,7 +7,7 @@ id is called again, in this process or another.
 
 from __future__ import annotations
 
-from ._loops import close
+from ._loops import close, when_closed
 from ._recover import Orphan, Recovery, Revive, recover
 from ._run import Finished, OnCancel, OnFailed, execute_workflow, run, under_way
 
@@ -23,4 +23,5 @@ __all__ = [
     "recover",
     "run",
     "under_way",
+    "when_closed",
 ]

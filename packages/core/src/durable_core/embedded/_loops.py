@@ -6,7 +6,7 @@ import asyncio
 import sys
 import weakref
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from durable_core.worker import Worker
 if TYPE_CHECKING:
     from ._recover import Recovery
 
-__all__ = ["TASK_QUEUE", "Embedded", "close", "of_running_loop", "opened_here"]
+__all__ = ["TASK_QUEUE", "Embedded", "close", "of_running_loop", "opened_here", "when_closed"]
 
 TASK_QUEUE = "embedded"
 
@@ -54,6 +54,11 @@ class Embedded:
 _loops: dict[asyncio.AbstractEventLoop, dict[str, asyncio.Task[Embedded]]] = {}
 
 
+# How many stores are open on each loop, and what is to be done when none is any more.
+_open_stores: Counter[asyncio.AbstractEventLoop] = Counter()
+_afterwards: dict[asyncio.AbstractEventLoop, list[Callable[[], Awaitable[None]]]] = {}
+
+
 async def close() -> None:
     """Close what this module opened on the running loop, before the loop ends by itself.
 
@@ -62,6 +67,16 @@ async def close() -> None:
     stores = _loops.get(asyncio.get_running_loop(), {})
     for opening in list(stores.values()):
         await (await asyncio.shield(opening)).keeper.aclose()
+
+
+def when_closed(loop: asyncio.AbstractEventLoop, callback: Callable[[], Awaitable[None]]) -> None:
+    """Call back on a loop once what is open there is closed; for what its runs use to the last.
+
+    Args:
+        loop: One on which a run is under way.
+        callback: Called once.
+    """
+    _afterwards.setdefault(loop, []).append(callback)
 
 
 async def of_running_loop(url: str | None) -> Embedded:
@@ -111,6 +126,8 @@ def _forget(loop: asyncio.AbstractEventLoop, path: str) -> None:
 def _close_what_closed_loops_left() -> None:
     """Release the runs of loops that were closed without closing their generators."""
     for loop in [loop for loop in _loops if loop.is_closed()]:
+        _afterwards.pop(loop, None)
+        _open_stores.pop(loop, None)
         for opening in _loops.pop(loop).values():
             if opening.done() and not opening.cancelled() and opening.exception() is None:
                 opening.result().client.store.close_now()
@@ -149,13 +166,26 @@ async def _keep(
     A loop that ends in order (`asyncio.run`, `asyncio.Runner`) closes its async generators as the
     last thing that still runs on it, after every task was cancelled. That is the moment to close.
     """
+    loop = asyncio.get_running_loop()
+    _open_stores[loop] += 1
     try:
         yield
     finally:
-        _forget(asyncio.get_running_loop(), client.store.location)
-        for task in tasks:
-            task.cancel()
+        _forget(loop, client.store.location)
+        try:
+            for task in tasks:
+                task.cancel()
 
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await worker.shutdown()
-        await client.close()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await worker.shutdown()
+            await client.close()
+        finally:
+            await _leave(loop)
+
+
+async def _leave(loop: asyncio.AbstractEventLoop) -> None:
+    _open_stores[loop] -= 1
+    if _open_stores[loop] <= 0:
+        del _open_stores[loop]
+        for callback in _afterwards.pop(loop, ()):
+            await callback()
