@@ -31,7 +31,7 @@ class Tier(NamedTuple):
 TIERS = (
     Tier("tests/unit", limit=120),
     Tier("tests/integration", limit=270),
-    Tier("tests/acceptance", limit=150),
+    Tier("tests/acceptance", limit=210),
     Tier("tests/crash", limit=270),
 )
 FAST = TIERS[:1]
