@@ -7,6 +7,8 @@ the same, and inside a durable run also on replay:
 - ``tool_execution._invoke_function_tool_with_metadata`` runs the body of a function tool;
 - ``model_retry.random`` is where the jitter of the SDK's own retries comes from, and a delay is
   part of the record;
+- ``openai_provider.shared_http_client`` is the pool of connections of default clients, which each
+  event loop gets its own of;
 - ``tool.asyncio`` is where sync tools get their threads from;
 - ``Agent.get_all_tools`` is where tools whose bodies are not recorded yet are refused;
 - ``tool.maybe_invoke_function_tool_failure_error_function`` tells the model why a tool failed,
@@ -41,6 +43,7 @@ from agents import (
     Tool,
     handoff,
 )
+from agents.models import openai_provider
 from agents.prompts import PromptUtil
 from agents.run_internal import model_retry, run_loop, tool_execution
 from agents.tracing.processors import BackendSpanExporter, BatchTraceProcessor
@@ -51,6 +54,7 @@ from durable_core.exceptions import NotSupported
 from . import _errors, _tracing
 from ._callables import Condition, durable_instructions, durable_prompt, users_condition
 from ._model import DurableModel
+from ._provider import durable_pool
 from ._refusals import durable_failure
 from ._scope import current_scope, refusal
 from ._threads import AsyncioOfTools
@@ -60,12 +64,14 @@ __all__ = ["install"]
 
 _INVOKE = "_invoke_function_tool_with_metadata"
 _TELL = "maybe_invoke_function_tool_failure_error_function"
+_POOL = "shared_http_client"
 _MARK = "__durable__"
 _UNRECORDED = (ApplyPatchTool, ComputerTool, CustomTool)
 _FUNCTIONS: tuple[tuple[Any, str, list[str]], ...] = (
     (run_loop, "get_model", ["agent", "run_config"]),
     (tool_execution, _INVOKE, ["function_tool", "context", "arguments"]),
     (agents.tool, _TELL, ["function_tool", "context", "error"]),
+    (openai_provider, _POOL, []),
     (Agent, "get_system_prompt", ["self", "run_context"]),
     (PromptUtil, "to_model_input", ["prompt", "context", "agent"]),
     (SynchronousMultiTracingProcessor, "on_trace_start", ["self", "trace"]),
@@ -155,6 +161,7 @@ def install() -> None:
     original = getattr(tool_execution, _INVOKE)
     setattr(tool_execution, _INVOKE, durable_invoke(original, result_type))
     setattr(agents.tool, _TELL, durable_failure(getattr(agents.tool, _TELL)))
+    setattr(openai_provider, _POOL, durable_pool(getattr(openai_provider, _POOL)))
     setattr(model_retry, "random", _Random())  # noqa: B010  # not a name that it exports
     setattr(agents.tool, "asyncio", AsyncioOfTools())  # noqa: B010  # as above
     _errors.register()

@@ -1,4 +1,4 @@
-"""The model provider of a run whose caller names none, with connections of the loop it is called on.
+"""The model provider of a run whose caller names none, and the connections of default clients.
 
 The SDK would make one and close it inside the run, and it keeps one pool of connections for the
 process. But connections belong to the loop that made them: that is not the loop of the workflow,
@@ -11,17 +11,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from agents import MultiProvider, OpenAIProvider, RunConfig
-from agents.models._openai_shared import get_default_openai_client
+from agents import MultiProvider, RunConfig
 from durable_core import embedded
 from durable_core.adapter import current_engine
-from openai import AsyncOpenAI, DefaultAsyncHttpx2Client
+from openai import DefaultAsyncHttpx2Client
 
-__all__ = ["close_after", "give", "own"]
+from ._scope import current_scope
+
+__all__ = ["close_after", "durable_pool", "give", "own"]
 
 _closing: set[asyncio.Task[None]] = set()
 _pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = weakref.WeakKeyDictionary()
@@ -35,12 +36,12 @@ def give(arguments: dict[str, Any]) -> MultiProvider | None:
     """
     config = arguments["run_config"]
     if config is None:
-        provider = _of_running_loop()
+        provider = MultiProvider()
         arguments["run_config"] = RunConfig(model_provider=provider)
         return provider
 
     if isinstance(config, dict) and "model_provider" not in config:
-        provider = _of_running_loop()
+        provider = MultiProvider()
         arguments["run_config"] = {**config, "model_provider": provider}
         return provider
 
@@ -82,30 +83,14 @@ async def _close(provider: MultiProvider) -> None:
         await provider.aclose()
 
 
-def _of_running_loop() -> MultiProvider:
-    """Return what the SDK makes if nobody names a provider, with the pool of the running loop."""
-    provider = MultiProvider()
-    if current_engine() is None:
-        provider.openai_provider = _OpenAIProvider(asyncio.get_running_loop())
+def durable_pool(original: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a replacement for the SDK's function that returns its pool of connections."""
 
-    return provider
+    def shared_http_client() -> Any:
+        loop = None if current_engine() is None else current_scope().loop
+        return original() if loop is None else _pool(loop)
 
-
-class _OpenAIProvider(OpenAIProvider):
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__()
-        self._durable_loop = loop
-
-    def _get_client(self) -> AsyncOpenAI:
-        if self._client is None:
-            client = super()._get_client()
-            if client is not get_default_openai_client():
-                # The client that the user has set keeps its own connections.
-                client = client.copy(http_client=_pool(self._durable_loop))
-
-            self._client = client
-
-        return self._client
+    return shared_http_client
 
 
 def _pool(loop: asyncio.AbstractEventLoop) -> Any:

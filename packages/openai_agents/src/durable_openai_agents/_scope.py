@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ class Scope:
     Attributes:
         path: Call ids of the agent tools that lead here, each followed by a slash.
         options: Of the run.
+        loop: The one that it was called on; None inside a workflow of the user's own.
         models: Wrapped models by identity, so that the SDK sees one object for one model.
         refused: What durable runs cannot do and the run asked for, or why it cannot go on with this
             code. Noted, because inside an agent tool the SDK tells the model of an exception
@@ -33,6 +35,7 @@ class Scope:
 
     path: str = ""
     options: RunOptions = field(default_factory=RunOptions)
+    loop: asyncio.AbstractEventLoop | None = None
     models: dict[tuple[int, str], tuple[Any, Any]] = field(
         default_factory=dict[tuple[int, str], tuple[Any, Any]]
     )

@@ -30,6 +30,7 @@ class Call:
         input: What it starts with.
         arguments: Everything else that the SDK's runner takes.
         options: Ours.
+        loop: The one that it was called on.
         workflow_id: Id of the run, once it is under way here.
         result: What the SDK's runner returned, once it did.
         error: What it raised, if it did.
@@ -39,6 +40,7 @@ class Call:
     input: str | list[Any]
     arguments: dict[str, Any]
     options: RunOptions = field(default_factory=RunOptions)
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     workflow_id: str | None = None
     result: RunResult | None = None
     error: BaseException | None = None
@@ -65,7 +67,7 @@ class AgentRun:
         assert engine is not None
         call: Call = engine.resource("call")
         call.workflow_id = engine.workflow_id
-        scope = Scope(options=call.options)
+        scope = Scope(options=call.options, loop=call.loop)
         try:
             result = await run_inside(call.agent, call.input, call.arguments, scope)
         except (Exception, asyncio.CancelledError) as error:
