@@ -48,6 +48,27 @@ print("result", asyncio.run(execute_workflow(Sum.run, Order("a"), id="sum")))
 """
 PLAIN = APP.format(field="")
 
+HOLDING = """
+import asyncio, sys
+from datetime import timedelta
+from durable_core import activity, execute_workflow, workflow
+from durable_core.common import RetryPolicy
+
+@activity.defn(retry_policy=RetryPolicy(initial_interval=timedelta(seconds=0.2), backoff_coefficient=1))
+async def hold() -> str:
+    print("holding", flush=True)
+    if "hold" in sys.argv:
+        await asyncio.Event().wait()
+    return "done"
+
+@workflow.defn
+async def held() -> str:
+    return await hold()
+
+print("result", asyncio.run(execute_workflow(held, id="w")))
+"""
+
+
 place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
 calls: list[object] = []
 gates: dict[str, asyncio.Event] = {}
@@ -147,6 +168,19 @@ class Counted:
 
 
 # Calling again
+
+
+def test_a_run_that_is_killed_again_and_again_goes_on_whenever_it_is_called(processes, store_url):
+    for n in range(8):
+        process = processes.start(HOLDING, "hold", DURABLE_URL=store_url)
+        until(lambda p=process: "holding" in p.output, "the body to begin")
+        said = "hold was under way" in process.output
+        assert said == (n > 2), "a wait is said, lest it look like a hang"
+        process.kill()
+
+    last = processes.run(HOLDING, DURABLE_URL=store_url).checked().output
+    assert "run 'w': hold was under way 8 times when its process ended, and is tried again" in last
+    assert last.endswith("result done\n")
 
 
 def test_a_run_gives_its_result(store_url):

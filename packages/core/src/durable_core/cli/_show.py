@@ -237,8 +237,9 @@ def _remedy(found: _Found) -> str:
     if found.status in {"failed", "canceled", "terminated"}:
         if start.bound:
             return (
-                f'The same call with the id {id_!r} and on_failed="resume" continues it before '
-                f"what ended it, also after: durable resume {id_}. {kept}."
+                f"The same call with the id {id_!r} continues it before what ended it (if it says "
+                f'on_failed="resume", which agents do by default), also after: durable resume '
+                f"{id_}. {kept}."
             )
 
         return f"A worker continues it before what ended it, after: durable resume {id_}. {kept}."

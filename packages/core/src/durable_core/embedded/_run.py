@@ -396,7 +396,7 @@ def _begin(call: _Call, reuse: Reuse) -> OwnedRun:
 async def _take(call: _Call, row: RunRow, *, reopen: bool = False) -> OwnedRun | None:
     try:
         return await call.embedded.worker.take(
-            row, context=call.context, resources=call.resources, reopen=reopen
+            row, context=call.context, resources=call.resources, reopen=reopen, insist=True
         )
     except LostRunError:
         return None

@@ -327,8 +327,8 @@ def exhausted(options: UnitOptions, attempts: tuple[Attempt, ...]) -> bool:
 def backoff_of_lost(options: UnitOptions, attempts: tuple[Attempt, ...]) -> float:
     """Return the seconds to wait after the last attempt was lost.
 
-    One loss is a crash or a deploy, so the next attempt starts at once; more in a row look like a
-    body that kills its worker, and back off by the retry policy.
+    A loss or two are a crash, a deploy, or somebody who tries it out, so the next attempt starts at
+    once; more in a row look like a body that kills its worker, and back off by the retry policy.
     """
     in_a_row = 0
     for attempt in reversed(attempts):
@@ -337,7 +337,8 @@ def backoff_of_lost(options: UnitOptions, attempts: tuple[Attempt, ...]) -> floa
 
         in_a_row += 1
 
-    return options.retry_policy.delay(in_a_row - 1) if in_a_row > 1 else 0.0
+    spare = in_a_row - _defaults.LOSSES_AT_ONCE
+    return options.retry_policy.delay(spare) if spare > 0 else 0.0
 
 
 def _names(error: BaseException, failure: Failure) -> set[str]:

@@ -139,6 +139,7 @@ class OwnedRun:
         if rewind is None and (self.row.next_number or loaded.pending):
             self._events.insert(0, Arrived(self._taken()))
 
+        _takeover.warn_of_waits(self.row.workflow_id, run, resumed, now)
         for seq, state in resumed.items():
             self._work.start_body(run.pending[seq], state.attempts, state.retry_at)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from durable_core import history
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
     from ._rewind import Rewind
 
-__all__ = ["activity_row", "inbox_of", "resumed", "rewound", "rows_of"]
+__all__ = ["activity_row", "inbox_of", "resumed", "rewound", "rows_of", "warn_of_waits"]
+
+_log = logging.getLogger("durable_core.worker")
 
 
 def inbox_of(loaded: Loaded) -> list[tuple[int, Event]]:
@@ -57,6 +60,23 @@ def resumed(
         found[seq] = state
 
     return found
+
+
+def warn_of_waits(
+    workflow_id: str, run: Run, states: Mapping[int, PendingActivity], now: float
+) -> None:
+    """Say for what a run waits whose attempts were lost in a row: it looks as if it hung."""
+    for seq, state in states.items():
+        if state.retry_at > now and state.attempts and state.attempts[-1].outcome == "lost":
+            _log.warning(
+                "run %r: %s was under way %d times when its process ended, and is tried again in "
+                "%.3g s. See: durable show %s",
+                workflow_id,
+                run.pending[seq].unit.name,
+                sum(attempt.outcome == "lost" for attempt in state.attempts),
+                state.retry_at - now,
+                workflow_id,
+            )
 
 
 def rewound(

@@ -240,6 +240,7 @@ class Worker:
         context: contextvars.Context | None = None,
         resources: Mapping[str, Any] | None = None,
         reopen: bool = False,
+        insist: bool = False,
     ) -> OwnedRun:
         """Load a run, replay it, and become its owner.
 
@@ -249,6 +250,7 @@ class Worker:
             resources: Live objects for its code.
             reopen: Whether it may have ended without a result; it is then taken up before the
                 failure that ended it.
+            insist: Whether somebody waits for it, who may go on however often it was taken over.
 
         Raises:
             LostRunError: Somebody else became its owner meanwhile.
@@ -266,7 +268,7 @@ class Worker:
             record.activations = list(rewind.kept)
 
         try:
-            if fresh.takeovers > _defaults.CRASH_LOOP_TAKEOVERS:
+            if fresh.takeovers > _defaults.CRASH_LOOP_TAKEOVERS and not insist:
                 raise _crash_loop(fresh)
 
             run = await self._rebuild(record, context, resources)

@@ -263,6 +263,7 @@ class SqliteStore:
 
     async def purge(self, namespace: str, before: float, *, limit: int) -> int:
         """Forget runs that have ended, and workers that are gone; return how many runs."""
+        await self.bury_dead()
         # Found by a reader, so that looking through all runs holds up no commit.
         values = (namespace, before, limit)
         rows: list[Any] = await self._read(
