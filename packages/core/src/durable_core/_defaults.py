@@ -1,34 +1,48 @@
-"""The defaults, in one table (docs/defaults.md shows the same one)."""
+"""The defaults, in one table; docs/defaults.md says the same in words, and a test compares.
+
+Times are in seconds, sizes in bytes.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
+# The store
 STORE_FOLDER: Final = ".durable"
 STORE_FILE: Final = "durable.db"
 URL_VARIABLE: Final = "DURABLE_URL"
-NAMESPACE: Final = "default"
-TASK_QUEUE: Final = "default"
-START_TO_CLOSE: Final = 600.0
+FILE_MODE: Final = 0o600
 INLINE_LIMIT: Final = 4096
 PAYLOAD_LIMIT: Final = 64 * 1024 * 1024
-THREADS: Final = 32
-CACHED_RUNS: Final = 1000
-CACHED_RUNS_VARIABLE: Final = "DURABLE_MAX_CACHED_WORKFLOWS"
-EVICT_AFTER: Final = 10.0
-NEVER: Final = 1e15
-BODIES_AT_ONCE: Final = 200
-COMMITTED_BACKOFF: Final = 1.0
-LOSSES_AT_ONCE: Final = 2
-CRASH_LOOP_TAKEOVERS: Final = 5
-STALL_RETRY_FIRST: Final = 1.0
-STALL_RETRY_MAX: Final = 600.0
-POLL_WAITING: Final = 0.005
-POLL_IDLE: Final = 0.1
 RETENTION_DAYS: Final = 30.0
 RETENTION_VARIABLE: Final = "DURABLE_RETENTION_DAYS"
 PURGE_FIRST: Final = 1.0
 PURGE_EVERY: Final = 3600.0
+
+# Names
+NAMESPACE: Final = "default"
+TASK_QUEUE: Final = "default"
+ID_LENGTH: Final = 1000
+
+# Activities; the policy of retries is `common.RetryPolicy`
+START_TO_CLOSE: Final = 600.0
+COMMITTED_BACKOFF: Final = 1.0
+LOSSES_AT_ONCE: Final = 2
+
+# Workers
+THREADS: Final = 32
+BODIES_AT_ONCE: Final = 200
+CACHED_RUNS: Final = 1000
+CACHED_RUNS_VARIABLE: Final = "DURABLE_MAX_CACHED_WORKFLOWS"
+EVICT_AFTER: Final = 10.0
+CRASH_LOOP_TAKEOVERS: Final = 5
+STALL_RETRY_FIRST: Final = 1.0
+STALL_RETRY_MAX: Final = 600.0
 RECOVER_EVERY: Final = 5.0
 RECOVERED_AT_ONCE: Final = 100
+POLL_WAITING: Final = 0.005
+POLL_IDLE: Final = 0.1
 SPIN_LIMIT: Final = 100_000
+
+NEVER: Final = 1e15
+"""A time that does not come."""

@@ -17,7 +17,7 @@ from durable_core import activity
 from durable_core.adapter import Items, Unit, UnitOptions, current_engine
 from durable_core.common import RetryPolicy
 
-from . import _errors, _responses
+from . import _defaults, _errors, _responses
 from ._scope import current_scope, kept, refusal
 from ._tracing import Trail, trail_of
 
@@ -28,11 +28,11 @@ MODEL_CALL = "openai_agents.model"
 _OPTIONS = UnitOptions(
     # The client has a timeout of its own, which its user has chosen.
     start_to_close_timeout=None,
-    retry_window=600.0,
+    retry_window=_defaults.MODEL_WINDOW,
     retry_policy=RetryPolicy(
-        initial_interval=timedelta(seconds=0.5),
-        maximum_interval=timedelta(seconds=30),
-        maximum_attempts=6,
+        initial_interval=timedelta(seconds=_defaults.MODEL_FIRST_DELAY),
+        maximum_interval=timedelta(seconds=_defaults.MODEL_LONGEST_DELAY),
+        maximum_attempts=_defaults.MODEL_ATTEMPTS,
     ),
     decide=_errors.decide,
     lost_attempts_count=False,

@@ -24,7 +24,7 @@ from durable_core import exceptions as ex
 from durable_core.adapter import CallOptions, Engine, Unit, UnitOptions, current_engine
 from durable_core.common import RetryPolicy
 
-from . import _outputs
+from . import _defaults, _outputs
 from ._context import others_ran, watched
 from ._modules import modules_behind
 from ._scope import current_scope, entered
@@ -39,7 +39,7 @@ Invoke = Callable[..., Awaitable[Any]]
 # One attempt per failure, as in the SDK; a crash repeats it. A tool has a timeout of its own.
 _OPTIONS = UnitOptions(
     start_to_close_timeout=None,
-    retry_policy=RetryPolicy(maximum_attempts=1),
+    retry_policy=RetryPolicy(maximum_attempts=_defaults.TOOL_ATTEMPTS),
     lost_attempts_count=False,
 )
 

@@ -28,13 +28,12 @@ from agents.tracing.provider import DefaultTraceProvider, SynchronousMultiTracin
 from durable_core.adapter import Engine, current_engine
 from pydantic_core import to_jsonable_python
 
+from . import _defaults
+
 __all__ = ["Trail", "install", "restore_span_error", "span_error", "trail_of"]
 
 _Made = Trace | Span[Any]
 _Tell = Callable[[], None]
-
-_PATIENCE = 1.0
-"""Seconds that the end of a program may wait for a trace backend that does not answer."""
 
 _trails: WeakKeyDictionary[Engine, Trail] = WeakKeyDictionary()
 # Whether the last request of an exporter was answered, for exporters that heard of a durable run.
@@ -257,7 +256,7 @@ def _impatient(original: Callable[..., None]) -> Callable[..., None]:
         silent = isinstance(exporter, BackendSpanExporter) and not _answered.get(exporter, True)
         # Without a limit it is no exit but a user who wants to wait.
         if silent and timeout is not None:
-            timeout = min(timeout, _PATIENCE)
+            timeout = min(timeout, _defaults.TRACE_PATIENCE)
 
         original(processor, timeout=timeout)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from durable_core import _clock, _ids
+from durable_core import _clock, _defaults, _ids
 from durable_core.engine import python_version
 from durable_core.history import Payload, Start
 from durable_core.payloads import _digest, _faithful, _json
@@ -36,15 +36,16 @@ def new_start(
         EncodeError: An argument cannot be recorded.
         ValueError: The workflow id is empty or too long.
     """
-    if not workflow_id or len(workflow_id) > 1000:
+    longest = _defaults.ID_LENGTH
+    if not workflow_id or len(workflow_id) > longest:
         shown = (
             workflow_id
             if len(workflow_id) <= 60
             else f"{workflow_id[:60]}… ({len(workflow_id)} characters)"
         )
         raise ValueError(
-            f"a workflow id has 1 to 1000 characters, got {shown!r}: use a short name, such as a "
-            "key of your own data or a hash of it"
+            f"a workflow id has 1 to {longest} characters, got {shown!r}: use a short name, "
+            "such as a key of your own data or a hash of it"
         )
 
     run_id = _ids.uuid7()

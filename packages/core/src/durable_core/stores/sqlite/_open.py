@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
+from durable_core import _defaults
 from durable_core.exceptions import (
     StoreCorruptError,
     StoreError,
@@ -132,7 +133,7 @@ def _create(path: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # 0600, and made before any connection exists; SQLite gives its -wal and -shm the same mode.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _defaults.FILE_MODE))
     except FileExistsError:
         return
     except OSError as error:
