@@ -196,7 +196,8 @@ class Work:
             event = await self._bodies.run(self._start, job, remember)
         except asyncio.CancelledError:
             if pending.seq not in self._withdrawn:
-                # The worker ends: the attempt is lost, and the next owner records it.
+                # The worker ends. The job stays, as for whatever else ends the process (SystemExit,
+                # Ctrl-C): a run that is let go without it would wait for ever for its outcome.
                 raise
 
             event = self._bodies.cancelled(pending, earlier)
@@ -210,8 +211,7 @@ class Work:
                 task.add_done_callback(asyncio.Task.exception)
 
             raise
-        finally:
-            self._tasks.pop(pending.seq, None)
-            self._jobs.pop(pending.seq, None)
 
+        self._tasks.pop(pending.seq, None)
+        self._jobs.pop(pending.seq, None)
         self._deliver(event)
