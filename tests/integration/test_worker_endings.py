@@ -49,28 +49,36 @@ def step_in_a_thread() -> str:
     return "done"
 
 
+@activity.defn
+async def step_to_a_thread() -> str:
+    return await activity.to_thread(step_in_a_thread)
+
+
+STEPS = {one.__name__: one for one in (step, step_in_a_thread, step_to_a_thread)}
+
+
 @workflow.defn
 class Steps:
     @workflow.run
-    async def run(self, in_a_thread: bool) -> str:
-        return await workflow.execute_activity(step_in_a_thread if in_a_thread else step)
+    async def run(self, which: str) -> str:
+        return await workflow.execute_activity(STEPS[which])
 
 
 def worker(client):
-    return Worker(client, task_queue=QUEUE, workflows=[Steps], activities=[step, step_in_a_thread])
+    return Worker(client, task_queue=QUEUE, workflows=[Steps], activities=[*STEPS.values()])
 
 
-# Ctrl-C reaches the main thread only.
 @pytest.mark.parametrize(
-    ("ending", "in_a_thread"),
-    [("exit", False), ("exit", True), ("ctrl-c", False), ("loop", False), ("loop", True)],
+    ("ending", "which"),
+    [
+        *((ending, which) for ending in ("exit", "loop") for which in STEPS),
+        ("ctrl-c", "step"),  # which reaches the main thread only
+    ],
 )
-def test_the_next_worker_goes_on_with_what_the_end_of_a_program_cut_off(
-    store_url, ending, in_a_thread
-):
+def test_the_next_worker_goes_on_with_what_the_end_of_a_program_cut_off(store_url, ending, which):
     async def ends() -> None:
         async with await Client.connect(store_url) as client, worker(client):
-            handle = await client.start_workflow(Steps.run, in_a_thread, id="w", task_queue=QUEUE)
+            handle = await client.start_workflow(Steps.run, which, id="w", task_queue=QUEUE)
             await handle.result()
 
     async def ends_around_its_worker() -> None:
@@ -78,7 +86,7 @@ def test_the_next_worker_goes_on_with_what_the_end_of_a_program_cut_off(
         client = await Client.connect(store_url)
         task = asyncio.create_task(worker(client).run())
         scene.begun = asyncio.get_running_loop().create_future()
-        await client.start_workflow(Steps.run, in_a_thread, id="w", task_queue=QUEUE)
+        await client.start_workflow(Steps.run, which, id="w", task_queue=QUEUE)
         await scene.begun
         assert not task.done()
         scene.client = client

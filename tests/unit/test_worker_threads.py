@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import threading
 
+import durable_core
 import pytest
+from durable_core import activity, workflow
+from durable_core.exceptions import NotInActivityError
+from durable_core.testing import ActivityEnvironment
 from durable_core.worker._threads import Threads
 from support.waiting import eventually
 
@@ -157,3 +162,71 @@ print("ended")
 """
 
     assert processes.run(code, limit=10).checked().output == "ended\n"
+
+
+# Asked for by the body of an activity
+
+
+mark: contextvars.ContextVar[str] = contextvars.ContextVar("mark")
+
+
+def where(text):
+    return text, mark.get(), activity.info().activity_type, threading.current_thread().name
+
+
+def test_an_async_body_calls_a_function_in_a_thread_of_its_worker():
+    @activity.defn
+    async def calls() -> list[str]:
+        mark.set("here")
+        return list(await activity.to_thread(where, text="a"))
+
+    @workflow.defn
+    async def calling() -> list[str]:
+        return await calls()
+
+    found = asyncio.run(durable_core.execute_workflow(calling, id="calling", url="memory://"))
+    assert found[:3] == ["a", "here", "calls"]
+    assert found[3].startswith("durable-activity-")
+
+
+def test_a_body_without_a_worker_calls_it_in_a_thread_of_the_event_loop():
+    async def calls():
+        mark.set("here")
+        return await activity.to_thread(where, "a")
+
+    async def main():
+        return await ActivityEnvironment().run(calls)
+
+    found = asyncio.run(main())
+    assert found[:3] == ("a", "here", "test")
+    assert found[3].startswith("asyncio_")
+
+
+def test_a_task_that_outlives_its_worker_calls_it_in_a_thread_of_the_event_loop():
+    left = []
+
+    @activity.defn
+    async def leaves_a_task() -> None:
+        async def late():
+            await gone.wait()
+            return await activity.to_thread(threading.current_thread)
+
+        left.append(asyncio.ensure_future(late()))
+
+    @workflow.defn
+    async def leaving() -> None:
+        await leaves_a_task()
+
+    async def main():
+        await durable_core.execute_workflow(leaving, id="leaving", url="memory://")
+        await durable_core.embedded.close()
+        gone.set()
+        return (await left[0]).name
+
+    gone = asyncio.Event()
+    assert asyncio.run(main()).startswith("asyncio_")
+
+
+def test_only_a_body_has_a_worker_with_threads():
+    with pytest.raises(NotInActivityError, match="not inside an activity"):
+        asyncio.run(activity.to_thread(where, "a"))

@@ -5,11 +5,12 @@ the same, and inside a durable run also on replay:
 
 - ``run_loop.get_model`` resolves the model of a turn: the resolved object is wrapped;
 - ``tool_execution._invoke_function_tool_with_metadata`` runs the body of a function tool;
+- ``tool.asyncio`` is where the body of a sync tool gets its thread, which must not keep a process
+  from ending;
 - ``model_retry.random`` is where the jitter of the SDK's own retries comes from, and a delay is
   part of the record;
 - ``openai_provider.shared_http_client`` is the pool of connections of default clients, which each
   event loop gets its own of;
-- ``tool.asyncio`` is where sync tools get their threads from;
 - ``Agent.get_all_tools`` is where tools whose bodies are not recorded yet are refused;
 - ``tool.maybe_invoke_function_tool_failure_error_function`` tells the model why a tool failed,
   which must not be that its agent does what a durable run refuses;
@@ -26,6 +27,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
+from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
@@ -48,6 +50,7 @@ from agents.prompts import PromptUtil
 from agents.run_internal import model_retry, run_loop, tool_execution
 from agents.tracing.processors import BackendSpanExporter, BatchTraceProcessor
 from agents.tracing.provider import DefaultTraceProvider, SynchronousMultiTracingProcessor
+from durable_core import activity
 from durable_core.adapter import current_engine
 from durable_core.exceptions import NotSupported
 
@@ -57,7 +60,6 @@ from ._model import DurableModel
 from ._provider import durable_pool
 from ._refusals import durable_failure
 from ._scope import current_scope, refusal
-from ._threads import AsyncioOfTools
 from ._tool import durable_invoke
 
 __all__ = ["install"]
@@ -108,11 +110,12 @@ def install() -> None:
         if name not in inspect.unwrap(vars(cls)["__init__"]).__code__.co_names:
             raise _changed(cls, name)
 
-    if getattr(model_retry, "random", None) is not random:
-        raise _changed(model_retry, "random")
-
-    if getattr(agents.tool, "asyncio", None) is not asyncio:
-        raise _changed(agents.tool, "asyncio")
+    for module, name, expected in (
+        (model_retry, "random", random),
+        (agents.tool, "asyncio", asyncio),
+    ):
+        if getattr(module, name, None) is not expected:
+            raise _changed(module, name)
 
     for owner in (FunctionTool, Handoff):
         if vars(owner).get("is_enabled") is not True:
@@ -163,7 +166,7 @@ def install() -> None:
     setattr(agents.tool, _TELL, durable_failure(getattr(agents.tool, _TELL)))
     setattr(openai_provider, _POOL, durable_pool(getattr(openai_provider, _POOL)))
     setattr(model_retry, "random", _Random())  # noqa: B010  # not a name that it exports
-    setattr(agents.tool, "asyncio", AsyncioOfTools())  # noqa: B010  # as above
+    setattr(agents.tool, "asyncio", _Asyncio())  # noqa: B010  # neither is this
     _errors.register()
     _tracing.install()
 
@@ -198,6 +201,21 @@ class _Random:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(random, name)
+
+
+class _Asyncio:
+    """The module ``asyncio``, whose ``to_thread`` takes the worker's threads in a durable run.
+
+    A process cannot end before the threads of ``asyncio`` do: a tool that never returns would hold
+    up the end of its program, also by Ctrl-C, for ever.
+    """
+
+    async def to_thread(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        where = activity if activity.in_activity() else asyncio
+        return await where.to_thread(fn, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
 
 
 def _check(owner: Any, name: str, parameters: list[str]) -> None:

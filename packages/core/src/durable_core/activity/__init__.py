@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from ._context import Info, LoggerAdapter, in_activity, info, logger, resource
+from ._context import Info, LoggerAdapter, in_activity, info, logger, resource, to_thread
 from ._defn import defn
 
-__all__ = ["Info", "LoggerAdapter", "defn", "in_activity", "info", "logger", "resource"]
+__all__ = [
+    "Info",
+    "LoggerAdapter",
+    "defn",
+    "in_activity",
+    "info",
+    "logger",
+    "resource",
+    "to_thread",
+]

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
+import functools
 import logging
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast
 
 from durable_core.exceptions import NotInActivityError
 
-__all__ = ["Info", "LoggerAdapter", "current", "in_activity", "info", "logger", "resource"]
+__all__ = [
+    "Info",
+    "LoggerAdapter",
+    "current",
+    "in_activity",
+    "info",
+    "logger",
+    "resource",
+    "to_thread",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +62,17 @@ class Info:
 
 @dataclass(slots=True)
 class Running:
-    """The attempt under way, as its own code sees it."""
+    """The attempt under way, as its own code sees it.
+
+    Attributes:
+        info: What `info` returns.
+        resources: What `resource` looks up.
+        in_thread: Calls a function in a thread of the worker; None leaves it to the event loop.
+    """
 
     info: Info
     resources: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None
 
 
 current: contextvars.ContextVar[Running] = contextvars.ContextVar("durable_activity")
@@ -92,6 +113,23 @@ def resource(role: str) -> Any:
         )
 
     return resources[role]
+
+
+async def to_thread(fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call a blocking function in a thread of the worker, from the body of an async activity.
+
+    As `asyncio.to_thread`, but the process never waits for the function in order to end: an attempt
+    that its end cuts off is made again, as after a crash.
+
+    Raises:
+        NotInActivityError: Called outside an activity.
+    """
+    in_thread = _running().in_thread
+    if in_thread is None:
+        return await asyncio.to_thread(fn, *args, **kwargs)
+
+    call = functools.partial(contextvars.copy_context().run, fn, *args, **kwargs)
+    return cast("R", await in_thread(call))
 
 
 class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):

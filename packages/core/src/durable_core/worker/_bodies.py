@@ -241,6 +241,7 @@ class Bodies:
                     task_queue=start.task_queue,
                 ),
                 resources=unit.resources,
+                in_thread=self._in_thread,
             )
         )
         _faults.reach("activity.body.before")
@@ -274,6 +275,14 @@ class Bodies:
 
         context = contextvars.copy_context()
         return await self._threads.run(lambda: context.run(body, *args))
+
+    async def _in_thread(self, call: Callable[[], Any]) -> Any:
+        if self._threads.closed:
+            # A task that outlives its body, and the worker.
+            return await asyncio.to_thread(call)
+
+        await self._threads.available()
+        return await self._threads.run(call)
 
     def _next_delay(
         self, job: Job, error: BaseException, failure: Failure

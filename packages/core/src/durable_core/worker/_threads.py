@@ -19,9 +19,14 @@ _Job = tuple[Callable[..., Any], asyncio.Future[Any], asyncio.AbstractEventLoop]
 
 
 class Threads:
-    """Up to ``limit`` threads, started as needed. Belongs to one event loop."""
+    """Up to ``limit`` threads, started as needed. Belongs to one event loop.
+
+    Attributes:
+        closed: Whether its threads end, so that no further function would be called.
+    """
 
     def __init__(self, limit: int) -> None:
+        self.closed = False
         self._limit = limit
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._count = 0
@@ -54,6 +59,7 @@ class Threads:
 
     def close(self) -> None:
         """Let idle threads end, and the others after what they are doing."""
+        self.closed = True
         for _ in range(self._count):
             self._jobs.put(None)
 
