@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from durable_core import _defaults
 from durable_core.exceptions import EngineURLError, NotSupported, StoreReadOnlyError
+from durable_core.stores.sqlite import _open
 
 __all__ = ["default_url", "location", "memory_name", "resolve"]
 
@@ -27,7 +28,7 @@ def resolve(url: str | None) -> Path:
     Raises:
         EngineURLError: The URL is malformed or its scheme is unknown.
         NotSupported: The scheme is known and its engine is not there yet.
-        StoreReadOnlyError: The default folder cannot be made.
+        StoreError: The default folder cannot be made.
     """
     if url is None:
         url = os.environ.get(_defaults.URL_VARIABLE) or None
@@ -116,11 +117,23 @@ def _default_file() -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
         ignore = folder / ".gitignore"
         if not ignore.exists():
-            ignore.write_text("*\n", encoding="utf-8")
+            _write(ignore, "*\n")
     except OSError as error:
+        if error.errno in _open.NO_SPACE:
+            raise _open.disk_full(folder.absolute(), error.strerror) from error
+
         raise StoreReadOnlyError(
             f"cannot make the folder {folder.absolute()} for the durable store ({error.strerror}). "
             "Name another place by DURABLE_URL=sqlite:///path"
         ) from error
 
     return folder / _defaults.STORE_FILE
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError:
+        # An empty one would ignore nothing, and would be kept.
+        path.unlink(missing_ok=True)
+        raise

@@ -12,7 +12,9 @@ import os
 import weakref
 from pathlib import Path
 
-from durable_core.exceptions import StoreReadOnlyError
+from durable_core.exceptions import StoreError, StoreReadOnlyError
+
+from . import _open
 
 __all__ = ["WorkerLock", "is_dead"]
 
@@ -74,7 +76,10 @@ def is_dead(path: Path) -> bool:
         os.close(fd)
 
 
-def _unusable(path: Path, error: OSError) -> StoreReadOnlyError:
+def _unusable(path: Path, error: OSError) -> StoreError:
+    if error.errno in _open.NO_SPACE:
+        return _open.disk_full(path, error.strerror)
+
     return StoreReadOnlyError(
         f"{path}, where the workers of the store say that they live, cannot be written "
         f"({error.strerror}). Give this user write permission on it, or name another place by "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from contextlib import contextmanager
@@ -22,10 +23,20 @@ from durable_core.stores import _sql
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "connect", "opened", "prepare", "translated"]
+__all__ = [
+    "APPLICATION_ID",
+    "NO_SPACE",
+    "SCHEMA_VERSION",
+    "connect",
+    "disk_full",
+    "opened",
+    "prepare",
+    "translated",
+]
 
 APPLICATION_ID = 0x44555242
 SCHEMA_VERSION = 1
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _SETTINGS = {"synchronous": "full", "fullfsync": "on", "cache_size": -16384, "mmap_size": 0}
 _OLDEST_SQLITE = (3, 51, 3)
 _BUSY_LIMIT = 10.0
@@ -52,11 +63,26 @@ def translated(path: str) -> Generator[None]:
             "name another place by DURABLE_URL=sqlite:///path"
         ) from error
     except apsw.FullError as error:
+        raise disk_full(path, error) from error
+    except apsw.IOError as error:
+        code = getattr(error, "extendedresult", apsw.SQLITE_IOERR)
+        if code == apsw.SQLITE_IOERR_SHMSIZE:
+            raise disk_full(path, error) from error
+
+        name = apsw.mapping_extended_result_codes.get(code, "SQLITE_IOERR")
         raise StoreError(
-            f"the disk of {path} is full ({error}). Free space; nothing acknowledged is lost"
+            f"{path} cannot be read or written ({error}, {name}). Check the disk, and how much "
+            "this user may store; nothing acknowledged is lost"
         ) from error
     except apsw.Error as error:
         raise StoreError(f"SQLite failed on {path}: {error}") from error
+
+
+def disk_full(path: object, reason: object) -> StoreError:
+    """Return the error that says that there is no space for a file."""
+    return StoreError(
+        f"the disk of {path} is full ({reason}). Free space; nothing acknowledged is lost"
+    )
 
 
 def prepare(path: Path) -> None:
@@ -137,6 +163,9 @@ def _create(path: Path) -> None:
     except FileExistsError:
         return
     except OSError as error:
+        if error.errno in NO_SPACE:
+            raise disk_full(path, error.strerror) from error
+
         raise StoreReadOnlyError(
             f"cannot create {path} ({error.strerror}). Make its folder writable for this user, or "
             "name another place by DURABLE_URL=sqlite:///path"
