@@ -129,7 +129,13 @@ class OwnedRun:
         resumed = _takeover.resumed(run, loaded, settled, now, lost=lost)
         rows = _takeover.rows_of(run, resumed, timers=rewind is not None)
         claim = self._appends.claim(rows, reopen=rewind is not None)
-        outcome = await self._store.append(claim)
+        try:
+            outcome = await self._store.append(claim)
+        except Exception as error:
+            # Else it would pass for one that is loaded here, and nobody would take it any more.
+            self._end(error)
+            raise
+
         if outcome is not Outcome.ACCEPTED:
             self.lose()
             raise LostRunError(self.row.run_id)
