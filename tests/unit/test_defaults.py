@@ -77,7 +77,7 @@ ROWS = {
     "threads for sync activities": [("THREADS", f"{_defaults.THREADS}")],
     "bodies at once": [("BODIES_AT_ONCE", f"{_defaults.BODIES_AT_ONCE}")],
     "payload in a record": [("INLINE_LIMIT", size(_defaults.INLINE_LIMIT))],
-    "largest argument, result or signal": [("PAYLOAD_LIMIT", size(_defaults.PAYLOAD_LIMIT))],
+    "largest argument, result or signal, and metadata of a run": [("PAYLOAD_LIMIT", size(_defaults.PAYLOAD_LIMIT))],
     "workflow id": [("ID_LENGTH", f"1 to {_defaults.ID_LENGTH:,} characters")],
     "namespace, task queue": [("NAMESPACE TASK_QUEUE", f"`{_defaults.NAMESPACE}`")],
     "workflow code that never comes to rest": [("SPIN_LIMIT", f"{_defaults.SPIN_LIMIT:,} steps")],

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ._codecs import ExceptionCodec as ExceptionCodec
@@ -30,7 +31,6 @@ from .common import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import timedelta
     from random import Random
     from uuid import UUID
 
@@ -241,6 +241,27 @@ class CallOptions:
     retry_policy: RetryPolicy | None = None
     start_to_close_timeout: timedelta | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what would fail every call.
+
+        Raises:
+            TypeError: A field is of another type.
+            ValueError: The timeout is not positive.
+        """
+        policy: Any = self.retry_policy
+        if policy is not None and not isinstance(policy, RetryPolicy):
+            raise TypeError(f"retry_policy must be a RetryPolicy, got {policy!r}")
+
+        timeout: Any = self.start_to_close_timeout
+        if timeout is None:
+            return
+
+        if not isinstance(timeout, timedelta):
+            raise TypeError(f"start_to_close_timeout must be a timedelta, got {timeout!r}")
+
+        if timeout <= timedelta(0):
+            raise ValueError(f"start_to_close_timeout must be positive, got {timeout}")
+
     def apply(self, options: UnitOptions) -> UnitOptions:
         """Return an adapter's default options with what the user said in their place."""
         changes: dict[str, Any] = {}
@@ -278,9 +299,10 @@ class RunOptions:
     strict: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse words that mean nothing.
+        """Refuse what means nothing.
 
         Raises:
+            TypeError: What is said of the model or of a tool is no `CallOptions`.
             ValueError: ``on_failed`` or ``on_cancel`` is none of those above.
         """
         for name, given, known in (
@@ -289,6 +311,12 @@ class RunOptions:
         ):
             if given not in known:
                 raise ValueError(f"{name}={given!r} is none of {', '.join(map(repr, known))}")
+
+        calls: dict[str, Any] = {"model": self.model}
+        calls.update((f"tools[{tool!r}]", said) for tool, said in self.tools.items())
+        for name, said in calls.items():
+            if not isinstance(said, CallOptions):
+                raise TypeError(f"{name} must be CallOptions, got {said!r}")
 
 
 def current_engine() -> Engine | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from agents import (
     Agent,
@@ -19,7 +19,12 @@ from agents import (
 from agents.run import DEFAULT_MAX_TURNS
 from durable_core import embedded
 from durable_core.adapter import RunOptions, current_engine
-from durable_core.exceptions import ApplicationError, NotSupported, WorkflowAlreadyStartedError
+from durable_core.exceptions import (
+    ApplicationError,
+    CallError,
+    NotSupported,
+    WorkflowAlreadyStartedError,
+)
 from pydantic_core import to_jsonable_python
 
 from . import _hooks, _provider
@@ -89,10 +94,12 @@ class DurableRunner:
         Raises:
             WorkflowAlreadyStartedError: The id belongs to a run of another agent or other input.
             NotSupported: Sessions, a ``RunState``, or a tool that asks for approval.
+            EncodeError: The input cannot be recorded.
+            TypeError: An argument is of another type.
             StoreError: The store cannot be used.
             Exception: Whatever the SDK's ``Runner`` raises.
         """
-        items = _checked(input, session)
+        items = _checked(starting_agent, input, session, options)
         arguments: dict[str, Any] = {
             "context": context,
             "max_turns": max_turns,
@@ -133,7 +140,10 @@ class DurableRunner:
         except (NotSupported, WorkflowAlreadyStartedError):
             raise
         except Exception as error:
-            _explain(error, workflow_id)
+            if call.error is not None or not isinstance(error, (CallError, TypeError, ValueError)):
+                # Else it was refused before there was a run.
+                _explain(error, workflow_id)
+
             raise
         finally:
             if provider is not None:
@@ -247,7 +257,7 @@ class DurableRunner:
         )
 
 
-def _checked(given: Any, session: Session | None) -> str | list[Any]:
+def _checked(agent: Any, given: Any, session: Session | None, options: Any) -> str | list[Any]:
     if session is not None:
         raise NotSupported(
             "DurableRunner does not support session= yet: pass the earlier items as input "
@@ -260,7 +270,16 @@ def _checked(given: Any, session: Session | None) -> str | list[Any]:
             "Runner for this run"
         )
 
-    return cast("str | list[Any]", given)
+    if not isinstance(agent, Agent):
+        raise TypeError(f"starting_agent must be an Agent, got {agent!r}")
+
+    if not isinstance(given, (str, list)):
+        raise TypeError(f"input must be a str or a list of items, got {given!r}")
+
+    if options is not None and not isinstance(options, RunOptions):
+        raise TypeError(f"options must be RunOptions, got {options!r}")
+
+    return given
 
 
 def _identity(items: str | list[Any]) -> Any:

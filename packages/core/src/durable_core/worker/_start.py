@@ -34,20 +34,10 @@ def new_start(
     Raises:
         ArgumentError: The workflow does not take so many arguments.
         EncodeError: An argument cannot be recorded.
-        ValueError: The workflow id is empty or too long.
+        TypeError: The workflow id is no str.
+        ValueError: The workflow id is empty or too long, or cannot be written as UTF-8.
     """
-    longest = _defaults.ID_LENGTH
-    if not workflow_id or len(workflow_id) > longest:
-        shown = (
-            workflow_id
-            if len(workflow_id) <= 60
-            else f"{workflow_id[:60]}… ({len(workflow_id)} characters)"
-        )
-        raise ValueError(
-            f"a workflow id has 1 to {longest} characters, got {shown!r}: use a short name, "
-            "such as a key of your own data or a hash of it"
-        )
-
+    _check_id(workflow_id)
     run_id = _ids.uuid7()
     what = f"the input of workflow {definition.name!r}"
     data, digest = _input(definition, args, what=what)
@@ -66,8 +56,37 @@ def new_start(
         bound=bound,
         python=python_version(),
         client=client,
-        memo=None if memo is None else Payload(data=_json.encode(memo, what="the memo of a run")),
+        memo=None if memo is None else _memo(memo),
     )
+
+
+def _check_id(workflow_id: Any) -> None:
+    use = "use a short name, such as a key of your own data or a hash of it"
+    if not isinstance(workflow_id, str):
+        raise TypeError(f"a workflow id is a str, got {workflow_id!r}: {use}")
+
+    longest = _defaults.ID_LENGTH
+    if not workflow_id or len(workflow_id) > longest:
+        shown = (
+            workflow_id
+            if len(workflow_id) <= 60
+            else f"{workflow_id[:60]}… ({len(workflow_id)} characters)"
+        )
+        raise ValueError(f"a workflow id has 1 to {longest} characters, got {shown!r}: {use}")
+
+    try:
+        workflow_id.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"a workflow id is written as UTF-8, got {workflow_id!r} ({error.reason}): {use}"
+        ) from error
+
+
+def _memo(memo: Mapping[str, Any]) -> Payload:
+    what = "the memo of a run"
+    data = _json.encode(memo, what=what)
+    _faithful.check_size(data, what=what)
+    return Payload(data=data)
 
 
 def _input(definition: Definition, args: tuple[Any, ...], *, what: str) -> tuple[bytes, str]:
