@@ -170,6 +170,20 @@ def test_a_result_of_a_tool_that_is_too_large_fails_the_run_by_the_tools_name(be
     assert bench.ran == [5000], "the same result would be as large again"
 
 
+@pytest.mark.needs_a_store
+def test_an_answer_of_the_model_that_is_too_large_fails_the_run_which_is_kept(bench, monkeypatch):
+    talker = agent("Talker", say("x" * 5000))
+    with monkeypatch.context() as patch:
+        patch.setattr(_defaults, "PAYLOAD_LIMIT", 4000)
+        error = bench.failure(talker, workflow_id="run")
+
+    assert isinstance(error, EncodeError)
+    assert "the result of activity 'openai_agents.model' has" in str(error)
+    assert KEPT in error.__notes__[0]
+    assert len(bench.requests()) == 1
+    assert bench.run_once(talker, workflow_id="run").final_output == "x" * 5000
+
+
 # What the model gets wrong, and what tools do
 
 

@@ -13,7 +13,7 @@ from agents.exceptions import AgentsException, UserError
 from agents.run import AgentRunner
 from durable_core import workflow
 from durable_core.adapter import RunOptions, current_engine
-from durable_core.exceptions import ApplicationError, NotSupported
+from durable_core.exceptions import ApplicationError, EncodeError, NotSupported
 
 from ._refusals import io_refusal
 from ._scope import Scope, entered
@@ -55,7 +55,11 @@ _FAILURES = [
 ]
 
 
-@workflow.defn(name="openai_agents.run", failure_exception_types=[*_FAILURES, openai.OpenAIError])
+@workflow.defn(
+    name="openai_agents.run",
+    # An answer that cannot be recorded is asked for again, as after any other failure of a call.
+    failure_exception_types=[*_FAILURES, openai.OpenAIError, EncodeError],
+)
 class AgentRun:
     """One run of an agent: its arguments are its identity, its live objects are attached."""
 
