@@ -7,9 +7,11 @@ import contextlib
 import json
 import logging
 import subprocess
+import traceback
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 from agents import (
@@ -18,12 +20,16 @@ from agents import (
     OpenAIProvider,
     RunConfig,
     RunContextWrapper,
+    UserError,
     function_tool,
 )
+from agents.tracing.processors import BackendSpanExporter, BatchTraceProcessor
 from durable_core.cli import main as cli
 from durable_openai_agents import DurableRunner
 from openai import AsyncOpenAI
 from support.agents_bench import ECHO, agent, call, say
+from support.trace_backend import TraceBackend
+from support.traces import listening
 
 pytest_plugins = ["support.agents_fixtures"]
 
@@ -36,6 +42,7 @@ class Vault:
 
     def __init__(self) -> None:
         self.token = f"{CANARY}-context"
+        self.webhook: str | None = None
 
 
 @function_tool
@@ -69,6 +76,11 @@ class Seen:
             cli(["show", id])
 
         shown = self._capsys.readouterr()
+        with contextlib.suppress(SystemExit):
+            cli(["show", "--json", id])
+
+        exported = self._capsys.readouterr()
+        assert PUBLIC in exported.out
         assert PUBLIC.encode() in raw, "the search would not find a canary either"
         assert PUBLIC in history
         assert "openai_agents.model" in shown.out or "Worker" in shown.out
@@ -77,6 +89,7 @@ class Seen:
             "the history": history,
             "the log": "\n".join(map(self._line, self._caplog.records)),
             "the command line": shown.out + shown.err,
+            "the exported history": exported.out + exported.err,
         }.items():
             at = text.find(CANARY)
             assert at < 0, f"in {where}: …{text[max(0, at - 200) : at + 60]}…"
@@ -88,8 +101,9 @@ class Seen:
 
 @pytest.fixture
 def seen(bench, caplog, capsys, store_path):
-    caplog.set_level(logging.DEBUG, logger="durable_core")
-    caplog.set_level(logging.DEBUG, logger="durable_openai_agents")
+    # Of everybody. Only the HTTP library tells of whole addresses, as it does without us.
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.WARNING, logger="httpx2")
     return Seen(bench, caplog, capsys, store_path)
 
 
@@ -103,7 +117,7 @@ async def run_with_secrets(
             "server_label": "crm",
             "server_url": "https://crm.example.com/mcp",
             "authorization": f"{CANARY}-authorization",
-            "headers": {"x-token": f"{CANARY}-mcp-header"},
+            "headers": {"x-token": f"Token {CANARY}-mcp-header"},
             "require_approval": "never",
         }
     )
@@ -174,6 +188,80 @@ def test_no_credential_is_recorded_when_the_server_refuses(bench, seen, status):
     seen.check()
 
 
+@pytest.mark.parametrize("tells", [True, False])
+def test_no_header_of_a_request_that_a_tool_makes_is_recorded(bench, seen, tells):
+    @function_tool(**({} if tells else {"failure_error_function": None}))
+    async def during() -> str:
+        headers = {"authorization": f"Bearer {CANARY}-tool"}
+        request = httpx2.Request("GET", "https://api.example.com/orders/42", headers=headers)
+        cookie = {"set-cookie": f"{CANARY}-cookie"}
+        return httpx2.Response(401, headers=cookie, request=request).raise_for_status().text
+
+    with contextlib.nullcontext() if tells else pytest.raises(UserError, match="orders/42"):
+        asyncio.run(run_with_secrets(bench, during=during))
+
+    seen.check()
+
+
+def test_what_a_tool_keeps_in_the_context_is_not_recorded_and_only_its_name_is_told(
+    bench, seen, caplog
+):
+    @function_tool
+    async def during(context: RunContextWrapper[Vault]) -> str:
+        context.context.webhook = f"https://hooks.example.com/{CANARY}-webhook"
+        return "kept"
+
+    asyncio.run(run_with_secrets(bench, during=during))
+    assert "webhook" in caplog.text
+    seen.check()
+
+
+@pytest.mark.parametrize("status", [None, 401])
+def test_no_key_of_the_trace_backend_is_recorded(bench, seen, status):
+    if status is not None:
+        bench.fault("status", status=status, message=f"sk-{CANARY}-key", times=None)
+
+    with TraceBackend() as backend:
+        exporter = BackendSpanExporter(endpoint=backend.url)
+        exporter.set_api_key(f"{CANARY}-exporter")  # as set_tracing_export_api_key does
+        processor = BatchTraceProcessor(exporter, schedule_delay=0.01)
+        with listening(processor), contextlib.suppress(openai.AuthenticationError):
+            asyncio.run(run_with_secrets(bench))
+
+        processor.shutdown()
+        exporter.close()
+
+    assert backend.of_kind("trace.span")
+    seen.check()
+
+
+QUOTED = [
+    f"sk-{CANARY}-key",
+    f"{CANARY}-default-header",
+    f"{CANARY}-extra-header",
+    f"{CANARY}-extra-body",
+    f"{CANARY}-authorization",
+    f"Token {CANARY}-mcp-header",
+]
+
+
+@pytest.mark.parametrize("status", [401, 429])
+def test_no_credential_is_recorded_when_the_server_quotes_it(bench, seen, capsys, status):
+    says = f"wrong: {', '.join(QUOTED)}; {CANARY}-mcp-header was not accepted"
+    bench.fault("status", status=status, message=says, retry_after=0, times=None)
+    with pytest.raises(openai.APIStatusError) as raised:
+        asyncio.run(run_with_secrets(bench))
+
+    assert "wrong: [hidden], [hidden], " in str(raised.value)
+    assert raised.value.body["message"].count("[hidden]") == len(QUOTED) + 1
+    assert "was not accepted" in str(raised.value), "what is no credential stays"
+    # What a program prints that dies of it.
+    printed = "".join(traceback.format_exception(raised.value))
+    assert "durable show run" in printed
+    assert CANARY not in printed
+    seen.check()
+
+
 @pytest.mark.parametrize("kind", ["cut", "hang"])
 def test_no_credential_is_recorded_when_the_connection_is_lost(bench, seen, kind):
     bench.fault(kind)
@@ -194,6 +282,15 @@ def test_a_key_that_is_no_header_is_not_recorded(bench, seen, monkeypatch):
 
 async def at_once(clock: object, due: float) -> None:
     """Wait for no retry."""
+
+
+def test_a_credential_in_the_query_is_not_recorded(bench, seen):
+    # The server knows no such address, and says so.
+    settings = ModelSettings(extra_query={"sig": f"{CANARY}-extra-query"})
+    asking = agent("Asking", say("hello"), model_settings=settings)
+    error = bench.failure(asking, PUBLIC, workflow_id="run")
+    assert isinstance(error, openai.NotFoundError)
+    seen.check()
 
 
 def test_a_credential_in_the_url_is_not_recorded(bench, seen):

@@ -17,7 +17,7 @@ from durable_core import activity
 from durable_core.adapter import Items, Unit, UnitOptions, current_engine
 from durable_core.common import RetryPolicy
 
-from . import _defaults, _errors, _responses
+from . import _defaults, _errors, _responses, _secrets
 from ._scope import current_scope, kept, refusal
 from ._tracing import Trail, trail_of
 
@@ -67,15 +67,16 @@ async def call_model() -> dict[str, Any]:
     request: _Request = activity.resource("request")
     trail: Trail = activity.resource("trail")
     trail.catch_up()
+    _, _, settings, tools, _, handoffs, _ = request.args
     try:
         with _retry_runtime.provider_managed_retries_disabled(True):
             response = await request.model.get_response(*request.args, **request.kwargs)
     except Exception as error:
         _errors.hide_headers(error)
+        _secrets.hide(error, _secrets.secrets_of(request.model, settings, tools))
         raise
 
     record = _responses.dump(response)
-    tools, handoffs = request.args[3], request.args[5]
     called = _responses.called(response) & _names(tools, handoffs)
     if called:
         record[_OFFERED] = sorted(called)
