@@ -34,6 +34,11 @@ class Ended:
         return self
 
 
+def _heed_interrupts() -> None:
+    """Undo what a shell does to the programs that it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Process:
     """One running process, in a session of its own."""
 
@@ -51,6 +56,7 @@ class Process:
                 env=environment,
                 cwd=folder,
                 start_new_session=True,
+                preexec_fn=_heed_interrupts,  # noqa: PLW1509  # no threads of ours hold locks here
             )
 
     @property

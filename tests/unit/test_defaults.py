@@ -74,10 +74,12 @@ ROWS = {
         ("STALL_RETRY_FIRST", f"after {_defaults.STALL_RETRY_FIRST:g} s"),
         ("STALL_RETRY_MAX", f"up to {minutes(_defaults.STALL_RETRY_MAX)}"),
     ],
-    "threads for sync activities": [("THREADS", f"{_defaults.THREADS}")],
+    "threads for sync activities and sync tools": [("THREADS", f"{_defaults.THREADS}")],
     "bodies at once": [("BODIES_AT_ONCE", f"{_defaults.BODIES_AT_ONCE}")],
     "payload in a record": [("INLINE_LIMIT", size(_defaults.INLINE_LIMIT))],
-    "largest argument, result or signal, and metadata of a run": [("PAYLOAD_LIMIT", size(_defaults.PAYLOAD_LIMIT))],
+    "largest argument, result or signal, and metadata of a run": [
+        ("PAYLOAD_LIMIT", size(_defaults.PAYLOAD_LIMIT))
+    ],
     "workflow id": [("ID_LENGTH", f"1 to {_defaults.ID_LENGTH:,} characters")],
     "namespace, task queue": [("NAMESPACE TASK_QUEUE", f"`{_defaults.NAMESPACE}`")],
     "workflow code that never comes to rest": [("SPIN_LIMIT", f"{_defaults.SPIN_LIMIT:,} steps")],

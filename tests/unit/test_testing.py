@@ -197,6 +197,7 @@ def test_every_activation_may_replay_from_the_start():
     assert in_environment(code, max_cached_workflows=0) == ["AWAKE", 2]
 
 
+@pytest.mark.counts_executions
 def test_code_that_is_not_deterministic_is_found_by_replaying_always():
     calls = []
 
