@@ -21,20 +21,41 @@ from typing import NamedTuple, NoReturn
 
 
 class Tier(NamedTuple):
-    """A folder of tests and the seconds it may take on two cores."""
+    """Some tests, the seconds that they may take on two cores, and how pytest runs them."""
 
-    folder: str
+    name: str
     limit: int
+    paths: tuple[str, ...]
+    options: tuple[str, ...] = ()
 
 
-# Fast ones first. A folder that does not exist yet is passed over.
+BOTH_CORES = ("-n", "2")
+ADAPTER = ("tests/unit/test_openai*.py", "tests/integration/test_openai*.py")
+
+# Fast ones first.
 TIERS = (
-    Tier("tests/unit", limit=120),
-    Tier("tests/integration", limit=270),
-    Tier("tests/acceptance", limit=210),
-    Tier("tests/crash", limit=270),
+    Tier("unit", 120, ("tests/unit",), BOTH_CORES),
+    Tier("integration", 270, ("tests/integration",), BOTH_CORES),
+    # A slice of the session `replay`.
+    Tier(
+        "replay",
+        120,
+        (
+            "tests/integration/test_c*.py",
+            "tests/integration/test_e*.py",
+            "tests/integration/test_openai_mended.py",
+            "tests/integration/test_openai_runs.py",
+            "tests/integration/test_openai_tools.py",
+            "tests/integration/test_t*.py",
+        ),
+        ("--replay-always", *BOTH_CORES),
+    ),
+    Tier("positional", 150, ADAPTER[1:], ("--positional", *BOTH_CORES)),
+    Tier("acceptance", 210, ("tests/acceptance",)),
+    Tier("crash", 270, ("tests/crash",)),
 )
 FAST = TIERS[:1]
+LOWEST_SDK = Tier("lowest SDK", 180, ADAPTER, BOTH_CORES)
 
 ROOT = Path(__file__).resolve().parent
 SOURCES = {path.parents[1]: path for path in sorted(ROOT.glob("packages/*/src/durable_*"))}
@@ -188,6 +209,10 @@ def tests(session: nox.Session) -> None:
     )
     _install_wheels(session)
     _run_tiers(session, TIERS)
+    session.run(
+        *(sys.executable, "-m", "nox", "--noxfile", __file__, "--session", "sdk"),
+        external=True,
+    )
 
 
 @nox.session(reuse_venv=True)
@@ -225,6 +250,25 @@ def crash(session: nox.Session) -> None:
     """Run the long crash suite."""
     _install_wheels(session)
     session.run("pytest", "tests/crash", "--long", *session.posargs)
+
+
+@nox.session(reuse_venv=False)
+def replay(session: nox.Session) -> None:
+    """Run all tests with every run replayed from its start at each of its steps."""
+    _install_wheels(session)
+    session.run(
+        *("pytest", "tests/unit", "tests/integration", "--replay-always", *BOTH_CORES),
+        *session.posargs,
+    )
+
+
+@nox.session(reuse_venv=False)
+def sdk(session: nox.Session) -> None:
+    """Run the adapter's tests with the oldest SDK that it allows; all others have the newest."""
+    project = nox.project.load_toml(ROOT / "packages/openai_agents/pyproject.toml")["project"]
+    (sdk,) = [name for name in project["dependencies"] if name.startswith("openai-agents")]
+    _install_wheels(session, sdk.replace(">=", "=="))
+    _run_tiers(session, (LOWEST_SDK,))
 
 
 @nox.session(reuse_venv=True)
@@ -293,10 +337,7 @@ def _check_contents(session: nox.Session, built: Path, source: Path) -> None:
 
 def _run_tiers(session: nox.Session, tiers: tuple[Tier, ...]) -> None:
     for tier in tiers:
-        if not (ROOT / tier.folder).is_dir():
-            session.log(f"{tier.folder}: nothing there yet")
-            continue
-
         start = time.monotonic()
-        session.run("pytest", tier.folder, f"--session-timeout={tier.limit}")
-        session.log(f"{tier.folder}: {time.monotonic() - start:.0f} s of {tier.limit} s")
+        paths = [str(p.relative_to(ROOT)) for name in tier.paths for p in sorted(ROOT.glob(name))]
+        session.run("pytest", *paths, *tier.options, f"--session-timeout={tier.limit}")
+        session.log(f"{tier.name}: {time.monotonic() - start:.0f} s of {tier.limit} s")
