@@ -189,8 +189,13 @@ def test_other_input_and_other_workflows_are_refused_while_another_process_owns_
 # What is left behind
 
 
+@pytest.fixture
 def durable_threads():
-    return [t.name for t in threading.enumerate() if t.name.startswith("durable-")]
+    """Returns our threads, but those that another test left in a body that never ends."""
+    before = threading.enumerate()
+    return lambda: [
+        t.name for t in threading.enumerate() if t.name.startswith("durable-") and t not in before
+    ]
 
 
 def open_files():
@@ -206,7 +211,7 @@ def open_files():
     return sorted(name for name in found if not name.startswith("/proc/"))
 
 
-def test_twenty_rounds_leave_no_threads_and_no_open_files(store_url):
+def test_twenty_rounds_leave_no_threads_and_no_open_files(store_url, durable_threads):
     asyncio.run(notes(store_url, id="first"))
     until(lambda: not durable_threads(), "the threads to end")
     before = open_files(), threading.active_count()
@@ -217,7 +222,9 @@ def test_twenty_rounds_leave_no_threads_and_no_open_files(store_url):
     assert (open_files(), threading.active_count()) == before
 
 
-def test_a_store_that_cannot_have_workers_leaves_no_threads_and_no_open_files(tmp_path, store_url):
+def test_a_store_that_cannot_have_workers_leaves_no_threads_and_no_open_files(
+    tmp_path, store_url, durable_threads
+):
     asyncio.run(notes(store_url))
     until(lambda: not durable_threads(), "the threads to end")
     workers = tmp_path / "store.db-workers"

@@ -141,6 +141,22 @@ def test_a_timeout_of_the_tool_is_tried_again_and_then_raised(bench):
     assert bench.ran == ["a"] * 3
 
 
+def test_options_for_a_misspelled_tool_are_noticed(bench, caplog):
+    @function_tool
+    def charge(cents: int) -> str:
+        return "charged"
+
+    cashier = agent("Cashier", call("charge", cents=1), ECHO, tools=[charge])
+    said = CallOptions(start_to_close_timeout=datetime.timedelta(seconds=9))
+    options = RunOptions(tools={"chrage": said, "charge": said, "of another agent": said})
+    for _ in range(2):
+        bench.run_once(cashier, workflow_id="run", options=options)
+
+    assert [r.getMessage() for r in caplog.records] == [
+        "run 'run' has options for a tool 'chrage', which none of its agents had: is 'charge' meant?"
+    ]
+
+
 def test_other_tools_keep_one_attempt(bench):
     tool = always(bench)
     worker = agent("Worker", call("flaky", text="a"), ECHO, tools=[tool])

@@ -8,7 +8,8 @@ from datetime import timedelta
 import durable_core
 import pytest
 from durable_core import activity, workflow
-from durable_core.exceptions import DefinitionError
+from durable_core.common import RetryPolicy
+from durable_core.exceptions import ApplicationError, DefinitionError
 
 OF_CALLS = ["start_to_close_timeout", "schedule_to_close_timeout", "schedule_to_start_timeout"]
 NEGATIVE = timedelta(seconds=-1)
@@ -39,3 +40,14 @@ def test_a_timeout_of_a_call_that_is_not_positive_is_refused(option, seconds):
 def test_a_timeout_of_a_definition_that_is_not_positive_is_refused(option):
     with pytest.raises(DefinitionError, match=f"'hello': {option} must be positive, got -1 day"):
         activity.defn(name="hello", **{option: NEGATIVE})(greet)
+
+
+@pytest.mark.parametrize("name", ["initial_interval", "maximum_interval"])
+def test_an_interval_of_a_policy_that_is_a_number_is_refused(name):
+    with pytest.raises(TypeError, match=f"{name} must be a timedelta, got 1.5"):
+        RetryPolicy(**{name: 1.5})
+
+
+def test_a_negative_delay_before_the_next_attempt_is_refused():
+    with pytest.raises(ValueError, match="next_retry_delay must not be negative, got -1 day"):
+        ApplicationError("later", next_retry_delay=NEGATIVE)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +37,17 @@ class RetryPolicy:
         """Refuse values that would retry at once for ever.
 
         Raises:
+            TypeError: An interval is no `timedelta`.
             ValueError: A field is negative, or the coefficient is below 1 or not finite.
         """
+        intervals: dict[str, Any] = {
+            "initial_interval": self.initial_interval,
+            "maximum_interval": self.maximum_interval or timedelta(0),
+        }
+        for name, given in intervals.items():
+            if not isinstance(given, timedelta):
+                raise TypeError(f"{name} must be a timedelta, got {given!r}")
+
         if self.initial_interval <= timedelta(0):
             raise ValueError(f"initial_interval must be positive, got {self.initial_interval}")
 

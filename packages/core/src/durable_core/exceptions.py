@@ -112,6 +112,9 @@ class ApplicationError(FailureError):
         non_retryable: Whether retrying the activity is pointless.
         next_retry_delay: Overrides the delay that the retry policy would choose for the next
             attempt.
+
+    Raises:
+        ValueError: ``next_retry_delay`` is negative.
     """
 
     def __init__(
@@ -123,6 +126,9 @@ class ApplicationError(FailureError):
         next_retry_delay: timedelta | None = None,
     ) -> None:
         super().__init__(message)
+        if next_retry_delay is not None and next_retry_delay.total_seconds() < 0:
+            raise ValueError(f"next_retry_delay must not be negative, got {next_retry_delay}")
+
         self.details = details
         self.type = type
         self.non_retryable = non_retryable

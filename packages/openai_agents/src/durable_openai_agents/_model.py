@@ -151,7 +151,9 @@ class DurableModel(Model):
                 summary=f"{self._durable_agent} asks {model_name}",
             )
         )
-        self._check_tools(record, _names(tools, handoffs))
+        names = _names(tools, handoffs)
+        scope.offered.update(names)
+        self._check_tools(record, names)
         return _responses.load(record)
 
     def _check_tools(self, record: dict[str, Any], names: set[str]) -> None:

@@ -26,6 +26,7 @@ class Scope:
         options: Of the run.
         loop: The one that it was called on; None inside a workflow of the user's own.
         models: Wrapped models by identity, so that the SDK sees one object for one model.
+        offered: Names of what agents had to call, so far.
         refused: What durable runs cannot do and the run asked for, or why it cannot go on with this
             code. Noted, because inside an agent tool the SDK tells the model of an exception
             instead of its caller.
@@ -39,6 +40,7 @@ class Scope:
     models: dict[tuple[int, str], tuple[Any, Any]] = field(
         default_factory=dict[tuple[int, str], tuple[Any, Any]]
     )
+    offered: set[str] = field(default_factory=set[str])
     refused: list[DurableError] = field(default_factory=list[DurableError])
     failed: list[Exception] = field(default_factory=list[Exception])
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +21,9 @@ from ._refusals import io_refusal
 from ._scope import Scope, entered
 
 __all__ = ["AgentRun", "Call", "run_inside"]
+
+
+_log = logging.getLogger("durable_openai_agents")
 
 
 @dataclass(slots=True)
@@ -124,7 +129,27 @@ async def run_inside(
             f"a tool asks for approval ({names}), which durable runs do not support yet"
         )
 
+    _warn_of_misspelled_options(scope)
     return result
+
+
+def _warn_of_misspelled_options(scope: Scope) -> None:
+    """Say that options were given for a tool that no agent had, if one has nearly that name.
+
+    Others may be for agents that this run did not come to.
+    """
+    engine = current_engine()
+    if engine is None or engine.replaying:
+        return
+
+    for name in sorted({*scope.options.tools} - scope.offered):
+        for meant in difflib.get_close_matches(name, sorted(scope.offered), n=1, cutoff=0.75):
+            _log.warning(
+                "run %r has options for a tool %r, which none of its agents had: is %r meant?",
+                engine.workflow_id,
+                name,
+                meant,
+            )
 
 
 def _readable(output: Any) -> Any:

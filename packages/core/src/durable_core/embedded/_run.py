@@ -272,7 +272,6 @@ async def _leave(
 async def _release(owned: OwnedRun) -> None:
     """Let a run go that nothing is to be recorded of, while its loop goes on."""
     bodies = owned.tasks
-    await owned.settled()
     await owned.hand_over()
     await asyncio.gather(*bodies, return_exceptions=True)
 

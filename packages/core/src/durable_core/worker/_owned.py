@@ -350,16 +350,13 @@ class OwnedRun:
             LostRunError: The run is not here any more.
             WorkflowQueryFailedError: There is none of that name, or it raised.
         """
-        await self.settled()
+        while (self._appending or self._queued) and not self._ended:
+            await self._next_state()
+
         if self._ended:
             raise LostRunError(self.row.run_id)
 
         return self.run.query(name, args)
-
-    async def settled(self) -> None:
-        """Wait until no activation is under way, or the run is not here any more."""
-        while (self._appending or self._queued) and not self._ended:
-            await self._next_state()
 
     async def _next_state(self) -> None:
         """Wait until the next commit, or the end."""
