@@ -307,6 +307,40 @@ def test_a_recovered_run_that_fails_says_so_in_the_log(caplog):
     assert "run 'r', which was recovered, has ended as failed" in caplog.text
 
 
+def test_a_failed_run_that_somebody_resumes_is_recovered_before_its_failure():
+    refuses = True
+
+    @activity.defn
+    async def decide() -> str:
+        if refuses:
+            raise ex.ApplicationError("no", non_retryable=True)
+
+        return "yes"
+
+    @workflow.defn
+    async def asks() -> str:
+        return f"{await serve('ann')}, {await decide()}"
+
+    @asynccontextmanager
+    async def revive(_):
+        yield {}
+
+    async def main():
+        nonlocal refuses
+        assert (await embedded.run(asks, id="r")).result is None
+        recovery = await embedded.recover(asks, revive)
+        await recovery.wait()
+        shown = await asyncio.to_thread(CliRunner().invoke, cli, ["resume", "r"])
+        assert "a process that can make its objects, continues it" in shown.output
+        refuses = False
+        await recovery.look()
+        await recovery.wait()
+
+    asyncio.run(main())
+    assert result("r") == "ann served, yes"
+    assert began == ["ann"]
+
+
 PROGRAM = """
 import asyncio, sys
 from contextlib import asynccontextmanager

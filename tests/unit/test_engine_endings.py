@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import copy
 import gc
+import sys
 
 import anyio
 import pytest
@@ -113,6 +114,42 @@ def test_dropping_a_run_whose_cleanup_misbehaves_raises_nothing():
     driver = begun(code)
 
     driver.run.close()
+    gc.collect()
+
+
+def test_dropping_a_run_goes_through_all_cleanup_that_waits(monkeypatch):
+    unraisable, passed = [], []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+
+    async def code():
+        try:
+            await call("a")
+        finally:
+            try:
+                await asyncio.sleep(1)
+            finally:
+                try:
+                    await call("b")
+                finally:
+                    passed.append("all")
+
+    driver = begun(code)
+    driver.run.close()
+    assert passed == ["all"]
+    del driver, code
+    gc.collect()
+    assert unraisable == []
+
+
+def test_dropping_a_run_whose_cleanup_never_ends_gives_up(monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+
+    async def code():
+        while True:
+            with contextlib.suppress(GeneratorExit):
+                await call("a")
+
+    begun(code).run.close()
     gc.collect()
 
 

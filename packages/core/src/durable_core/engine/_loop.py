@@ -21,6 +21,7 @@ import math
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
+from types import CoroutineType
 from typing import Any, NoReturn, Protocol
 
 from durable_core import _defaults
@@ -29,6 +30,7 @@ from durable_core.exceptions import NotSupported, ReadOnlyContextError, SpinErro
 __all__ = ["Timer", "WorkflowFuture", "WorkflowLoop", "WorkflowTask", "new_loop"]
 
 _MASK = 2**61 - 1
+_CLOSINGS = 1000  # a coroutine that has not ended then never will
 
 
 class Timer(asyncio.TimerHandle):
@@ -228,9 +230,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             task = self._tasks.pop()
             if not task.done():
                 # In its own context, where the tokens that its `finally` blocks hold are valid.
-                # Whatever user code raises there, the run is being dropped.
-                with contextlib.suppress(BaseException):
-                    task.get_context().run(task.get_coro().close)
+                task.get_context().run(_close, task.get_coro())
 
     # What asyncio asks of a loop
 
@@ -442,6 +442,30 @@ def _refusing(name: str) -> Callable[..., NoReturn]:
         )
 
     return refuse
+
+
+def _close(coro: Any) -> None:
+    """Close a coroutine, over every `await` of its cleanup; whatever it raises, it is dropped.
+
+    From the inside out: closed from the outside, one whose `finally` block waits for something is
+    let go in the middle of that block.
+    """
+    for _ in range(_CLOSINGS):
+        inner = _innermost(coro)
+        with contextlib.suppress(BaseException):
+            inner.close()
+
+        if inner is coro and getattr(coro, "cr_frame", None) is None:
+            return
+
+
+def _innermost(coro: Any) -> Any:
+    """Return the coroutine that one waits for in the end, of those that have not ended."""
+    found = coro
+    while isinstance(coro, CoroutineType) and coro.cr_frame is not None:
+        found, coro = coro, coro.cr_await
+
+    return found
 
 
 _OTHERS = {
