@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import apsw
 import pytest
 from click.testing import CliRunner
 from durable_core import Client, _defaults, activity, embedded, workflow
@@ -180,6 +181,73 @@ def test_objects_that_cannot_be_made_are_no_matter_of_other_runs(caplog):
     assert sum(o.workflow_id == "ann" for o in maker.asked) == 1, "it is not asked in a row"
     assert "run 'ann' cannot be recovered" in caplog.text
     assert "the tenant's database is away" in caplog.text
+    asyncio.run(recovered(Maker("ann")))
+    assert result("ann") == "good day, ann served"
+
+
+def test_a_record_that_cannot_be_read_is_no_matter_of_other_runs(caplog, store_path):
+    leave("ann", "bob")
+    connection = apsw.Connection(str(store_path))
+    connection.execute("UPDATE start SET data = x'00' WHERE run = (SELECT min(id) FROM run)")
+    connection.close()
+    asyncio.run(recovered(Maker("ann", "bob")))
+    assert "run 'ann' cannot be recovered: its record cannot be read" in caplog.text
+    assert result("bob") == "good day, bob served"
+
+
+def test_objects_that_take_their_time_hold_up_no_other_run(monkeypatch):
+    leave("ann", "bob")
+    monkeypatch.setattr(_defaults, "RECOVER_EVERY", 0.1)
+
+    class Slow(Maker):
+        @asynccontextmanager
+        async def __call__(self, orphan):
+            if orphan.args == ("ann",):
+                await asyncio.Event().wait()
+
+            async with super().__call__(orphan) as made:
+                yield made
+
+    async def main():
+        recovery = await embedded.recover(greet, Slow("ann", "bob"))
+        await eventually(lambda: "bob" in began, "the other run")
+        assert "ann" not in recovery.workflow_ids
+
+    asyncio.run(main())
+    assert result("bob") == "good day, bob served"
+
+
+def test_what_was_made_for_a_run_is_closed_after_its_bodies():
+    leave("ann")
+    order: list[str] = []
+
+    @activity.defn(name="serve")
+    async def watch(name: str) -> str:
+        began.append(name)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            order.append("body")
+
+        return name
+
+    @asynccontextmanager
+    async def revive(_):
+        yield {"greeting": "good day"}
+        order.append("objects")
+
+    async def main():
+        monkey = greet.__globals__["serve"]
+        greet.__globals__["serve"] = watch
+        try:
+            await embedded.recover(greet, revive)
+            await eventually(lambda: began, "the body to begin")
+            await embedded.close()
+        finally:
+            greet.__globals__["serve"] = monkey
+
+    asyncio.run(main())
+    assert order == ["body", "objects"]
     asyncio.run(recovered(Maker("ann")))
     assert result("ann") == "good day, ann served"
 

@@ -56,6 +56,7 @@ async def statuses(client) -> dict[str, str]:
         (31, {}, None, False),
         (29, {}, None, True),
         (29, {"retention": timedelta(days=28)}, None, False),
+        (31, {"retention": timedelta.max}, None, True),
         (400, {"retention": None}, None, True),
         (29, {}, "7", False),
         (31, {}, "60", True),
@@ -98,13 +99,17 @@ def test_runs_from_plain_code_are_forgotten_too(store_url, monkeypatch):
 
     async def main():
         await leave(store_url, ended=31)
+        real = _clock.now
+        monkeypatch.setattr(_clock, "now", lambda: real() - 31 * DAY)
+        await embedded.execute_workflow(double, 1, id="plain")
+        monkeypatch.setattr(_clock, "now", real)
         await embedded.execute_workflow(double, 1, id="now")
         (opened,) = embedded._loops.opened_here()
         async with asyncio.timeout(20):
-            while set(await statuses(opened.client)) != {"now", "open"}:
+            while set(await statuses(opened.client)) != {"now", "open", "ended"}:
                 await asyncio.sleep(0.01)
 
-        assert await embedded.execute_workflow(double, 5, id="ended") == 10, "its id is free"
+        assert await embedded.execute_workflow(double, 5, id="plain") == 10, "its id is free"
 
     asyncio.run(main())
 
@@ -132,7 +137,7 @@ def test_the_file_shrinks_little_by_little(store_path):
             await store.append(append)
 
         before = pages()
-        forgotten = [await store.purge("default", 5.0, limit=10) for _ in range(5)]
+        forgotten = [await store.purge("default", "queue", 5.0, limit=10) for _ in range(5)]
         await store.close()
         return before, forgotten
 

@@ -309,11 +309,12 @@ def test_runs_that_ended_are_forgotten_the_oldest_first_and_nothing_else(store):
             new = replace(first(run_id, worker), status=status, time=time, items=item)
             assert await store.append(new) is ACCEPTED
 
-        assert await store.purge("other", 5.0, limit=9) == 0
-        assert await store.purge("default", 5.0, limit=1) == 1
+        assert await store.purge("other", "queue", 5.0, limit=9) == 0
+        assert await store.purge("default", "other", 5.0, limit=9) == 0
+        assert await store.purge("default", "queue", 5.0, limit=1) == 1
         kept = await store.newest("default", workflow_type=None, status=None, limit=9)
         assert {row.run_id for row in kept} == {"a", "c", "open"}
-        assert await store.purge("default", 5.0, limit=9) == 1
+        assert await store.purge("default", "queue", 5.0, limit=9) == 1
         assert await store.find("default", "a") is None
         assert [await store.read_items(r, [f"{r}-item"]) for r in ("a", "c", "open")] == [
             {},
@@ -321,7 +322,7 @@ def test_runs_that_ended_are_forgotten_the_oldest_first_and_nothing_else(store):
             {"open-item": b"x"},
         ]
         assert await create(store, "a") is ACCEPTED, "its id is free again"
-        assert await store.purge("default", 5.0, limit=9) == 0
+        assert await store.purge("default", "queue", 5.0, limit=9) == 0
 
     on(store, code)
 

@@ -273,6 +273,9 @@ def test_a_run_that_kills_its_workers_stalls_as_a_crash_loop(scene):
             last = s.serve("good")
             cause = await s.stalled()
             assert "taken over 6 times without getting anywhere" in cause
+            await asyncio.sleep(1.5)
+            assert s.ledger.counts() == {}, "its worker does not try it again by itself"
+            assert (await s.row()).takeovers >= 6
             assert "durable show order-1" in cause
             assert s.ledger.counts() == {}
             last.kill()

@@ -197,9 +197,6 @@ class _Asked:
             )
         except ex.CancelledError as error:
             raise asyncio.CancelledError(str(error)) from error
-        except Exception as error:
-            scope.failed.append(error)
-            raise
         finally:
             others_ran(context.context)
             if (

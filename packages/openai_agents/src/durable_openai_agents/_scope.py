@@ -30,8 +30,6 @@ class Scope:
         refused: What durable runs cannot do and the run asked for, or why it cannot go on with this
             code. Noted, because inside an agent tool the SDK tells the model of an exception
             instead of its caller.
-        failed: What recorded calls of the user's functions raised. The failure is part of the
-            record, so a run that ends with it has failed, and is not kept for a fix.
     """
 
     path: str = ""
@@ -42,7 +40,6 @@ class Scope:
     )
     offered: set[str] = field(default_factory=set[str])
     refused: list[DurableError] = field(default_factory=list[DurableError])
-    failed: list[Exception] = field(default_factory=list[Exception])
 
     def below(self, call_id: str) -> Scope:
         """Return the scope of a run that a tool call starts."""

@@ -130,9 +130,6 @@ def durable_invoke(original: Invoke, result_type: Callable[..., Any]) -> Invoke:
         except ex.CancelledError as error:
             raise asyncio.CancelledError(str(error)) from error
         except Exception as error:
-            if not isinstance(error, (ex.CallError, ex.WorkflowBugError)):
-                scope.failed.append(error)
-
             if not _for_the_model(error, retried=retried):
                 raise
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +14,7 @@ from agents.exceptions import AgentsException, UserError
 from agents.run import AgentRunner
 from durable_core import workflow
 from durable_core.adapter import RunOptions, current_engine
-from durable_core.exceptions import ApplicationError, EncodeError, NotSupported
+from durable_core.exceptions import NotSupported
 
 from ._refusals import io_refusal
 from ._scope import Scope, entered
@@ -62,8 +61,7 @@ _FAILURES = [
 
 @workflow.defn(
     name="openai_agents.run",
-    # An answer that cannot be recorded is asked for again, as after any other failure of a call.
-    failure_exception_types=[*_FAILURES, openai.OpenAIError, EncodeError],
+    failure_exception_types=[*_FAILURES, openai.OpenAIError],
 )
 class AgentRun:
     """One run of an agent: its arguments are its identity, its live objects are attached."""
@@ -81,9 +79,6 @@ class AgentRun:
             result = await run_inside(call.agent, call.input, call.arguments, scope)
         except (Exception, asyncio.CancelledError) as error:
             call.error = error
-            if any(e is failure for e in _causes(error) for failure in scope.failed):
-                raise ApplicationError(str(error), type=type(error).__qualname__) from error
-
             raise
 
         call.result = result
@@ -91,14 +86,6 @@ class AgentRun:
             "final_output": _readable(result.final_output),
             "last_agent": result.last_agent.name,
         }
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and what it was raised from."""
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__
 
 
 async def run_inside(

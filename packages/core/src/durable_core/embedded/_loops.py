@@ -6,7 +6,8 @@ import asyncio
 import sys
 import weakref
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -28,18 +29,16 @@ class Embedded:
     Attributes:
         waiting: How many callers wait for each run, by its id.
         recoveries: What continues runs without their callers, by workflow.
-        tasks: What ends with it.
     """
 
     client: Client
     worker: Worker
     keeper: AsyncGenerator[None, None]
+    recoveries: dict[str, Recovery]
     locks: weakref.WeakValueDictionary[str, asyncio.Lock] = field(
         default_factory=weakref.WeakValueDictionary[str, asyncio.Lock]
     )
     waiting: Counter[str] = field(default_factory=Counter[str])
-    recoveries: dict[str, Recovery] = field(default_factory=dict[str, "Recovery"])
-    tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 
     def lock(self, workflow_id: str) -> asyncio.Lock:
         """Return the lock under which a run is looked up and started or taken."""
@@ -130,20 +129,21 @@ def _close_what_closed_loops_left() -> None:
         _open_stores.pop(loop, None)
         for opening in _loops.pop(loop).values():
             if opening.done() and not opening.cancelled() and opening.exception() is None:
+                opening.result().worker.close_bodies()
                 opening.result().client.store.close_now()
 
 
 async def _open(url: str | None) -> Embedded:
     client = await Client.connect(url)
-    worker = Worker(client, task_queue=TASK_QUEUE, activities=None)
     try:
+        worker = Worker(client, task_queue=TASK_QUEUE, activities=None)
         await worker.start()
     except BaseException:
         await client.close()
         raise
 
-    tasks = set[asyncio.Task[None]]()
-    keeper = _keep(client, worker, tasks)
+    recoveries: dict[str, Recovery] = {}
+    keeper = _keep(client, worker, recoveries)
     hooks = sys.get_asyncgen_hooks()
     if getattr(asyncio.get_running_loop(), "_asyncgens_shutdown_called", False):
         # A loop that goes on after it shut its generators down once (as `run_sync` of some SDKs
@@ -155,11 +155,11 @@ async def _open(url: str | None) -> Embedded:
     finally:
         sys.set_asyncgen_hooks(*hooks)
 
-    return Embedded(client, worker, keeper, tasks=tasks)
+    return Embedded(client, worker, keeper, recoveries)
 
 
 async def _keep(
-    client: Client, worker: Worker, tasks: set[asyncio.Task[None]]
+    client: Client, worker: Worker, recoveries: Mapping[str, Recovery]
 ) -> AsyncGenerator[None, None]:
     """Close the worker and the client when the loop ends.
 
@@ -172,20 +172,23 @@ async def _keep(
         yield
     finally:
         _forget(loop, client.store.location)
-        try:
-            for task in tasks:
-                task.cancel()
+        async with AsyncExitStack() as stack:
+            # Each in turn, the last one first, whatever becomes of those before it.
+            stack.push_async_callback(_leave, loop)
+            stack.push_async_callback(client.close)
+            for recovery in recoveries.values():
+                # After the bodies have ended that use what was made for their runs.
+                stack.push_async_callback(recovery.close)
 
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await worker.shutdown()
-            await client.close()
-        finally:
-            await _leave(loop)
+            stack.push_async_callback(worker.shutdown)
+            for recovery in recoveries.values():
+                stack.push_async_callback(recovery.look_no_more)
 
 
 async def _leave(loop: asyncio.AbstractEventLoop) -> None:
     _open_stores[loop] -= 1
     if _open_stores[loop] <= 0:
         del _open_stores[loop]
-        for callback in _afterwards.pop(loop, ()):
-            await callback()
+        async with AsyncExitStack() as stack:
+            for callback in _afterwards.pop(loop, ()):
+                stack.push_async_callback(callback)

@@ -94,18 +94,20 @@ class Recovery:
         self._definition = definition
         self._revive: Revive | None = None
         self._context = contextvars.copy_context()
-        self._running: dict[str, asyncio.Task[None]] = {}
+        # By workflow id: every run that is being taken up, and those of them that are continued.
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._running: set[str] = set()
         # By run id: those whose objects nobody can make here, and those for which that failed, with
         # the time of the next try and the pause before it.
         self._left: dict[str, int] = {}
         self._resting: dict[str, tuple[float, float]] = {}
         self._looking = asyncio.Lock()
-        embedded.tasks.add(asyncio.create_task(self._keep_looking(), name="durable-recover"))
+        self._looker = asyncio.create_task(self._keep_looking(), name="durable-recover")
 
     @property
     def workflow_ids(self) -> list[str]:
         """Ids of the runs that it is continuing now."""
-        return list(self._running)
+        return sorted(self._running)
 
     def ask(self, revive: Revive) -> None:
         """Ask for the objects of every run, also of those that were left to their callers."""
@@ -115,36 +117,64 @@ class Recovery:
 
     async def wait(self) -> None:
         """Wait until it continues none and finds none."""
-        while self._running:
-            await asyncio.wait(self._running.values())
+        while self._tasks:
+            await asyncio.wait(self._tasks.values())
             await self.look()
+
+    async def look_no_more(self) -> None:
+        """Take up no further runs."""
+        self._looker.cancel()
+        await asyncio.gather(self._looker, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Close what was made for the runs, which have been let go."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def look(self) -> None:
         """Take what nobody alive owns, up to `_defaults.RECOVERED_AT_ONCE` runs at once.
+
+        It returns when it is known of each whether it is continued, or after some seconds: objects
+        that are not made by then do not hold up other runs.
 
         Raises:
             StoreError: The store cannot be read.
         """
         async with self._looking:
             worker, client = self._embedded.worker, self._embedded.client
+            seen: set[str] = set()
             rows: list[RunRow] = []
-            while not rows or len(rows) == _PAGE:
+            while not seen or len(rows) == _PAGE:
                 after = rows[-1] if rows else None
                 rows = [
                     *await client.store.orphans(
                         client.namespace, self._definition.name, limit=_PAGE, after=after
                     )
                 ]
-                for row in rows:
-                    if len(self._running) >= _defaults.RECOVERED_AT_ONCE:
-                        return
-
-                    now = client.clock.now()
-                    if self._wants(row, now) and _stalls.may_try(row.stall, worker.instance, now):
-                        await self._begin(row)
-
                 if not rows:
+                    break
+
+                now = client.clock.now()
+                decided: list[asyncio.Future[None]] = []
+                for row in rows:
+                    seen.add(row.run_id)
+                    if len(self._tasks) >= _defaults.RECOVERED_AT_ONCE:
+                        break
+
+                    if self._wants(row, now) and _stalls.may_try(row.stall, worker.instance, now):
+                        decided.append(self._begin(row))
+
+                if decided:
+                    await asyncio.wait(decided, timeout=_defaults.RECOVER_EVERY)
+
+                if len(self._tasks) >= _defaults.RECOVERED_AT_ONCE:
                     return
+
+            self._left = {k: v for k, v in self._left.items() if k in seen}
+            self._resting = {k: v for k, v in self._resting.items() if k in seen}
 
     async def _keep_looking(self) -> None:
         while True:
@@ -157,50 +187,54 @@ class Recovery:
     def _wants(self, row: RunRow, now: float) -> bool:
         until, _ = self._resting.get(row.run_id, (0.0, 0.0))
         left = self._left.get(row.run_id) == row.fence
-        return row.workflow_id not in self._running and not left and until <= now
+        return row.workflow_id not in self._tasks and not left and until <= now
 
-    async def _begin(self, row: RunRow) -> None:
-        """Take a run up, if somebody can make its objects."""
+    def _begin(self, row: RunRow) -> asyncio.Future[None]:
+        """Take a run up, if somebody can make its objects; the future ends when that is known."""
+        decided: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        coro = self._take_up(row, decided)
+        task = asyncio.create_task(coro, context=self._context.copy())
+        self._tasks[row.workflow_id] = task
+
+        def ended(_: object) -> None:
+            self._tasks.pop(row.workflow_id, None)
+            self._running.discard(row.workflow_id)
+            if not decided.done():
+                decided.set_result(None)
+
+        task.add_done_callback(ended)
+        return decided
+
+    async def _take_up(self, row: RunRow, decided: asyncio.Future[None]) -> None:
         assert self._revive is not None
-        orphan = await self._orphan(row)
-        stack = AsyncExitStack()
         try:
-            resources = await stack.enter_async_context(self._revive(orphan))
+            async with AsyncExitStack() as stack:
+                orphan = await self._orphan(row)
+                resources = await stack.enter_async_context(self._revive(orphan))
+                self._resting.pop(row.run_id, None)
+                if resources is None:
+                    self._left[row.run_id] = row.fence
+                    return
+
+                self._running.add(row.workflow_id)
+                decided.set_result(None)
+                await self._see_through(row, resources)
         except Exception:  # noqa: BLE001  # what others make of one run is no matter of the next
             self._rest(row)
-            return
-
-        self._resting.pop(row.run_id, None)
-        if resources is None:
-            self._left[row.run_id] = row.fence
-            await stack.aclose()
-            return
-
-        coro = self._continue(row, resources, stack)
-        task = asyncio.create_task(coro, context=self._context.copy())
-        self._running[row.workflow_id] = task
-        self._embedded.tasks.add(task)
-        task.add_done_callback(lambda done: self._ended(row.workflow_id, done))
 
     def _rest(self, row: RunRow) -> None:
-        """Leave a run alone for a while whose objects could not be made, longer each time."""
+        """Leave a run alone for a while that cannot be taken up, longer each time."""
         _, pause = self._resting.get(row.run_id, (0.0, _defaults.RECOVER_EVERY / 2))
         pause = min(pause * 2, _defaults.STALL_RETRY_MAX)
         self._resting[row.run_id] = (self._embedded.client.clock.now() + pause, pause)
         _log.error(
-            "run %r cannot be recovered: making its objects failed. It is tried again in %g s, and "
-            "its id can be called. See: durable show %s",
+            "run %r cannot be recovered: its record cannot be read, or making its objects failed. "
+            "It is tried again in %g s, and its id can be called. See: durable show %s",
             row.workflow_id,
             pause,
             row.workflow_id,
             exc_info=True,
         )
-
-    def _ended(self, workflow_id: str, done: asyncio.Task[None]) -> None:
-        self._running.pop(workflow_id, None)
-        self._embedded.tasks.discard(done)
-        if not done.cancelled() and done.exception() is not None:
-            _log.error("run %r cannot go on", workflow_id, exc_info=done.exception())
 
     async def _orphan(self, row: RunRow) -> Orphan:
         store = self._embedded.client.store
@@ -212,12 +246,6 @@ class Recovery:
         args = _json.decode_args(start.args.data, types, what=what)
         memo = start.memo and _json.decode(start.memo.data, Any, what="the memo of a run")
         return Orphan(row.workflow_id, row.run_id, tuple(args), memo)
-
-    async def _continue(
-        self, row: RunRow, resources: Mapping[str, Any], stack: AsyncExitStack
-    ) -> None:
-        async with stack:
-            await self._see_through(row, resources)
 
     async def _see_through(self, row: RunRow, resources: Mapping[str, Any]) -> None:
         """See a run to its end, over failures of the store."""

@@ -272,7 +272,7 @@ async def _leave(
 async def _release(owned: OwnedRun) -> None:
     """Let a run go that nothing is to be recorded of, while its loop goes on."""
     bodies = owned.tasks
-    await owned.hand_over()
+    await owned.hand_over("the cell was stopped")
     await asyncio.gather(*bodies, return_exceptions=True)
 
 
@@ -305,6 +305,10 @@ async def _attach(call: _Call) -> OwnedRun | Finished | None:
     """Return the run if it is ours now, its end if it has one, None if another owns it."""
     worker, client, start = call.embedded.worker, call.embedded.client, call.start
     owned = worker.owned_as(start.namespace, start.workflow_id)
+    if owned is not None and owned.leaving:
+        await asyncio.wait([owned.done])
+        owned = None
+
     if owned is not None:
         _check_same(worker, start, owned.run.start)
         return owned

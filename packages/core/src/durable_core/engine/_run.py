@@ -283,12 +283,19 @@ class Run:
         self._loop.create_task(handle(), name=name, context=self._context.copy())
 
     def _fails(self, error: BaseException) -> bool:
-        """Return whether what code raised fails its run instead of stalling it."""
+        """Return whether what code raised fails its run instead of stalling it.
+
+        What is declared does, and what a recorded call failed with: mended code would only meet it
+        again, while a run that failed is taken up before it.
+        """
+        if isinstance(error, self._failing) or _is_of(error, self._delivered):
+            return True
+
         if isinstance(error, BaseExceptionGroup):
             # Of a task group: it fails the run if all that is in it would.
-            return error.split(self._failing)[1] is None
+            return all(self._fails(part) for part in error.exceptions)
 
-        return isinstance(error, self._failing)
+        return False
 
     def _end(self) -> None:
         """Close the run if its code has ended, or a handler failed."""
@@ -540,6 +547,24 @@ def _cancelled(error: BaseException) -> bool:
     """Return whether a failure says that something was cancelled."""
     cause = error.cause if isinstance(error, ex.ActivityError) else error
     return isinstance(cause, ex.CancelledError)
+
+
+def _is_of(error: BaseException, delivered: Iterable[tuple[BaseException, int]]) -> bool:
+    """Return whether an exception is a failure of an activity, or was raised from one.
+
+    Not merely while one was handled: that is a bug of the code that handles it.
+    """
+    seen: BaseException | None = error
+    for _ in range(100):  # a chain may be a ring
+        if seen is None:
+            return False
+
+        if any(failure is seen for failure, _ in delivered):
+            return True
+
+        seen = seen.__cause__
+
+    return False
 
 
 def _culprits(

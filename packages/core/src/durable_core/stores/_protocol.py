@@ -257,6 +257,7 @@ class Store(Protocol):
         """Return everything that rebuilds a run.
 
         Raises:
+            WorkflowNotFoundError: It was purged.
             StoreCorruptError: Something of it is missing.
         """
         ...
@@ -323,7 +324,7 @@ class Store(Protocol):
         """Return what came for the runs that a worker owns, as of one moment."""
         ...
 
-    async def purge(self, namespace: str, before: float, *, limit: int) -> int:
+    async def purge(self, namespace: str, task_queue: str, before: float, *, limit: int) -> int:
         """Forget runs that have ended, and workers that are gone; return how many runs.
 
         Everything of a run goes; shared items with the last run of their lineage. The space is
@@ -331,6 +332,7 @@ class Store(Protocol):
 
         Args:
             namespace: Of the runs.
+            task_queue: Of the runs.
             before: Runs that ended before this time, in seconds since the epoch, the oldest first.
             limit: At most so many; there may be more if so many were forgotten.
         """

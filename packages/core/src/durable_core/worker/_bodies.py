@@ -127,7 +127,9 @@ class Bodies:
                 error: BaseException = ex.CancelledError(
                     "the activity's body raised asyncio.CancelledError"
                 )
-            except Exception as raised:  # noqa: BLE001  # whatever a body raises is its outcome
+            except (KeyboardInterrupt, SystemExit, GeneratorExit):
+                raise
+            except BaseException as raised:  # noqa: BLE001  # whatever a body raises is its outcome
                 error = raised
             else:
                 done = self._attempted(job, "completed", started)
@@ -277,9 +279,10 @@ class Bodies:
         return await self._threads.run(lambda: context.run(body, *args))
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
-        if self._threads.closed:
-            # A task that outlives its body, and the worker.
-            return await asyncio.to_thread(call)
+        if self._threads.closed or not self._threads.at_home:
+            # A task that outlives its body, and the worker; or a body that runs a loop of its own
+            # in one of the threads, which must not wait for another of them.
+            return await self._threads.run_apart(call)
 
         await self._threads.available()
         return await self._threads.run(call)

@@ -84,6 +84,7 @@ class OwnedRun:
             fire=self._fire,
             remember=self._remember,
             broken=self._end,
+            interrupted=self._let_go,
         )
         self._appends = Appends(row, self.fence, worker.id)
         self._events: list[Arrived] = []
@@ -93,6 +94,8 @@ class OwnedRun:
         self._queued = False
         self._ended = False
         self._leaving = False
+        self._claiming: asyncio.Future[Outcome] | None = None
+        self._leaver: asyncio.Task[None] | None = None
         self._settled: list[asyncio.Future[None]] = []
         run.wake = self._wake_from_any_thread
 
@@ -129,17 +132,23 @@ class OwnedRun:
         resumed = _takeover.resumed(run, loaded, settled, now, lost=lost)
         rows = _takeover.rows_of(run, resumed, timers=rewind is not None)
         claim = self._appends.claim(rows, reopen=rewind is not None)
+        # Nothing is activated before it goes on below.
+        self._appending = True
+        self._claiming = self._store.append(claim)
         try:
-            outcome = await self._store.append(claim)
+            outcome = await asyncio.shield(self._claiming)
         except Exception as error:
             # Else it would pass for one that is loaded here, and nobody would take it any more.
             self._end(error)
             raise
 
-        if outcome is not Outcome.ACCEPTED:
-            self.lose()
+        if outcome is not Outcome.ACCEPTED or self._ended or self._leaving:
+            if not self._leaving:
+                self.lose()
+
             raise LostRunError(self.row.run_id)
 
+        self._appending = False
         _faults.reach("run.claim.after")
         self._claimed = True
         if rewind is None and (self.row.next_number or loaded.pending):
@@ -387,7 +396,13 @@ class OwnedRun:
             return
 
         self._appending = True
-        future = self._store.append(self._appends.release(self.next_due()))
+        now = self._clock.now()
+        # Attempts that failed may be known here alone, before a short backoff.
+        cut = self._work.cut_off(now, "cancelled")
+        append = self._appends.release(self.next_due(), cut=cut, now=now)
+        # What is due before it is written is for the next owner.
+        self._work.stop()
+        future = self._store.append(append)
         future.add_done_callback(self._released)
 
     def _released(self, done: asyncio.Future[Outcome]) -> None:
@@ -461,29 +476,66 @@ class OwnedRun:
         """Let the run go: it was ended from outside, or another worker owns it now."""
         self._end(LostRunError(self.row.run_id))
 
-    async def hand_over(self) -> None:
-        """Let the run go to whoever takes it next: the worker ends.
+    @property
+    def leaving(self) -> bool:
+        """Whether it is being handed over."""
+        return self._leaving
+
+    async def hand_over(self, why: str = "the worker was shut down") -> None:
+        """Let the run go to whoever takes it next.
 
         What arrived and was in no activation yet goes to the inbox; the attempts that are cut off
         are no failures.
         """
         self._leaving = True
-        while self._appending and not self._ended:
-            await self._next_state()
+        if self._claiming is not None and not self._claimed:
+            # Its taker may be gone, and what it claims must not stay with a worker that ends.
+            await asyncio.wait([self._claiming])
+            self._appending = False
+            written = self._outcome(self._claiming) is None
+        else:
+            while self._appending and not self._ended:
+                await self._next_state()
 
-        if self.open:
-            self._appending = True
-            now = self._clock.now()
-            left, self._events = self._events, []
-            cut = self._work.cut_off(now, "cancelled")
-            # None may bring an outcome that the next owner does not know of.
-            self._work.stop()
-            append = self._appends.release(self.next_due(), left=left, cut=cut, now=now)
-            # One that is refused, or cannot be written, leaves what a crash would have left.
-            await asyncio.gather(self._store.append(append), return_exceptions=True)
+            written = self._claimed
+
+        if written:
+            await self._write_release()
+
+        self._end(ex.StoreClosedError(why))
+
+    async def _write_release(self) -> None:
+        if self._appending or self._ended:
+            return
+
+        self._appending = True
+        now = self._clock.now()
+        left, self._events = self._events, []
+        cut = self._work.cut_off(now, "cancelled")
+        due = self.next_due()
+        if not self._claimed or any(isinstance(a.event, TimerFired) for a in left):
+            # Taken and not begun, or a timer that has fired and fires again for the next owner.
+            due = now
+
+        # None may bring an outcome that the next owner does not know of.
+        self._work.stop()
+        append = self._appends.release(due, left=left, cut=cut, now=now)
+        # One that is refused, or cannot be written, leaves what a crash would have left.
+        (outcome,) = await asyncio.gather(self._store.append(append), return_exceptions=True)
+        if outcome is Outcome.ACCEPTED:
+            accept(left)
+        else:
             refuse(left, self.row.run_id)
 
-        self._end(ex.StoreClosedError("the worker was shut down"))
+    def _let_go(self) -> None:
+        """Release the run: a body of it was ended by what ends programs, and this one goes on."""
+        if not self._ended and self._leaver is None:
+            id_ = self.row.workflow_id
+            why = (
+                f"a body of run {id_!r} was ended by SystemExit or Ctrl-C; the run is kept, and "
+                f"calling it again continues it. See: durable show {id_}"
+            )
+            self._leaver = self._loop.create_task(self.hand_over(why))
 
     def _end(self, error: BaseException | None) -> None:
         if self._ended:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 import os
 from datetime import timedelta
@@ -14,16 +15,22 @@ from durable_core import exceptions as ex
 if TYPE_CHECKING:
     from durable_core.stores import Store
 
-__all__ = ["DEFAULT", "keep_for", "purge_now_and_then"]
+__all__ = ["DEFAULT", "Default", "keep_for", "purge_now_and_then"]
 
 _log = logging.getLogger("durable_core.worker")
 _AT_ONCE = 100
 
-DEFAULT = timedelta.max
-"""Stands for what ``$DURABLE_RETENTION_DAYS`` says, or 30 days."""
+
+class Default(enum.Enum):
+    """What a worker goes by that was told nothing."""
+
+    DEFAULT = "what $DURABLE_RETENTION_DAYS says, or 30 days"
 
 
-def keep_for(given: timedelta | None) -> float | None:
+DEFAULT = Default.DEFAULT
+
+
+def keep_for(given: timedelta | Default | None) -> float | None:
     """Return for how many seconds runs are kept that have ended; None is for ever.
 
     Raises:
@@ -46,12 +53,15 @@ def keep_for(given: timedelta | None) -> float | None:
         return None
 
     if given < timedelta(0):
-        raise ValueError(f"retention must not be negative, got {given}: use None to keep runs")
+        raise ValueError(
+            f"retention must not be negative, got {given}: use None, or "
+            f"${_defaults.RETENTION_VARIABLE}=forever, to keep runs for ever"
+        )
 
     return given.total_seconds()
 
 
-async def purge_now_and_then(store: Store, namespace: str, keep: float) -> None:
+async def purge_now_and_then(store: Store, namespace: str, task_queue: str, keep: float) -> None:
     """Forget runs that ended longer ago, soon after the start and then every hour.
 
     By the clock on the wall: where a test skips time, nothing is forgotten.
@@ -61,7 +71,7 @@ async def purge_now_and_then(store: Store, namespace: str, keep: float) -> None:
         await asyncio.sleep(pause)
         pause = _defaults.PURGE_EVERY
         try:
-            gone = await _purge(store, namespace, keep)
+            gone = await _purge(store, namespace, task_queue, keep)
         except ex.StoreError as error:
             _log.error("runs that have ended cannot be purged: %s", error)
         else:
@@ -70,10 +80,11 @@ async def purge_now_and_then(store: Store, namespace: str, keep: float) -> None:
                 _log.info("%d runs that ended more than %g days ago were purged", gone, days)
 
 
-async def _purge(store: Store, namespace: str, keep: float) -> int:
+async def _purge(store: Store, namespace: str, task_queue: str, keep: float) -> int:
     gone = 0
     while True:
-        found = await store.purge(namespace, _clock.now() - keep, limit=_AT_ONCE)
+        before = _clock.now() - keep
+        found = await store.purge(namespace, task_queue, before, limit=_AT_ONCE)
         gone += found
         if found < _AT_ONCE:
             return gone

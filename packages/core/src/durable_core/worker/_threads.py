@@ -8,6 +8,7 @@ attempt, as after a crash.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -27,11 +28,17 @@ class Threads:
 
     def __init__(self, limit: int) -> None:
         self.closed = False
+        self._home = asyncio.get_running_loop()
         self._limit = limit
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._count = 0
         self._busy = 0
         self._waiting: list[asyncio.Future[None]] = []
+
+    @property
+    def at_home(self) -> bool:
+        """Whether the running loop is the one that they belong to."""
+        return asyncio.get_running_loop() is self._home
 
     async def available(self) -> None:
         """Wait until a thread has nothing to do; `run` uses it if nobody else runs first."""
@@ -57,6 +64,19 @@ class Threads:
         self._jobs.put((fn, future, loop))
         return future
 
+    def run_apart(self, fn: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Call a function in a daemon of its own, from any loop; none of the limit is used."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+
+        def work() -> None:
+            result, error = _outcome(fn)
+            with contextlib.suppress(RuntimeError):  # the loop ended meanwhile: nobody waits
+                loop.call_soon_threadsafe(_settle, future, result, error)
+
+        threading.Thread(target=work, name="durable-apart", daemon=True).start()
+        return future
+
     def close(self) -> None:
         """Let idle threads end, and the others after what they are doing."""
         self.closed = True
@@ -75,13 +95,8 @@ class Threads:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             fn, future, loop = job
-            result, error = None, None
-            try:
-                # Whoever gave up on a call that still waited for a thread does not want it made.
-                result = None if future.done() else fn()
-            except BaseException as raised:  # noqa: BLE001  # handed over to whoever awaits
-                error = raised
-
+            # Whoever gave up on a call that still waited for a thread does not want it made.
+            result, error = (None, None) if future.done() else _outcome(fn)
             try:
                 loop.call_soon_threadsafe(self._ended, future, result, error)
             except RuntimeError:
@@ -89,6 +104,13 @@ class Threads:
                 return
 
             del job, fn, future, loop, result, error
+
+
+def _outcome(fn: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    try:
+        return fn(), None
+    except BaseException as raised:  # noqa: BLE001  # handed over to whoever awaits
+        return None, raised
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

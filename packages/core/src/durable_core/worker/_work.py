@@ -37,6 +37,7 @@ class Work:
         fire: Takes the number of a timer that is due.
         remember: Makes what is known of an activity durable.
         broken: Takes what keeps an outcome from being known.
+        interrupted: Called when a body ended with SystemExit or Ctrl-C, if its loop goes on.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Work:
         fire: Callable[[int], None],
         remember: Callable[[Pending, PendingActivity], Awaitable[None]],
         broken: Callable[[BaseException], None],
+        interrupted: Callable[[], None],
     ) -> None:
         self._start = start
         self._fence = fence
@@ -61,6 +63,7 @@ class Work:
         self._fire = fire
         self._remember = remember
         self._broken = broken
+        self._interrupted = interrupted
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._jobs: dict[int, Job] = {}
@@ -210,6 +213,7 @@ class Work:
             if task is not None:
                 task.add_done_callback(asyncio.Task.exception)
 
+            self._loop.call_soon(self._interrupted)
             raise
 
         self._tasks.pop(pending.seq, None)

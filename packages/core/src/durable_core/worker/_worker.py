@@ -21,6 +21,7 @@ from durable_core.stores import Append, _stalls
 
 from . import _retention
 from ._bodies import Bodies
+from ._claims import Claims
 from ._host import Registered
 from ._owned import LostRunError, OwnedRun, ReleasedRunError
 from ._replay import Record, rebuild, rebuild_at_once
@@ -28,7 +29,7 @@ from ._rewind import rewind_of
 from ._start import row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
     from durable_core._clock import Clock
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["Worker"]
 
 _log = logging.getLogger("durable_core.worker")
-_CLAIMS_AT_ONCE = 200
-_STRANGERS_EVERY = 10.0
 
 
 class Worker:
@@ -58,9 +57,9 @@ class Worker:
             run from the start, which finds code that is not deterministic: for tests.
         build_id: Which code this is. A run that stalled is tried at once by a worker of another
             build, and by one that was started later.
-        retention: How long runs of the namespace are kept after their end, 30 days unless
+        retention: How long runs of its queue are kept after their end, 30 days unless
             ``$DURABLE_RETENTION_DAYS`` says otherwise; None is for ever. Then they are forgotten,
-            and their ids are free again.
+            and their ids are free again. Of several workers of a queue the shortest time counts.
 
     Raises:
         DefinitionError: A workflow or activity is not decorated, or two have one name.
@@ -78,7 +77,7 @@ class Worker:
         max_concurrent_activities: int = _defaults.BODIES_AT_ONCE,
         max_cached_workflows: int | None = None,
         build_id: str = "",
-        retention: timedelta | None = _retention.DEFAULT,
+        retention: timedelta | _retention.Default | None = _retention.DEFAULT,
     ) -> None:
         if max_concurrent_activities < 1:
             raise ValueError(
@@ -98,10 +97,7 @@ class Worker:
         self._owned: dict[str, OwnedRun] = {}
         self._active: dict[str, float] = {}
         self._by_workflow_id: dict[tuple[str, str], OwnedRun] = {}
-        self._strangers: set[str] = set()
-        self._strangers_at = 0.0
-        self._dropped: dict[str, RunRow] = {}
-        self._resting: dict[str, tuple[float, float]] = {}
+        self._claims = Claims(self, client.namespace)
         self._id: int | None = None
         self._instance: _stalls.Instance | None = None
         self._bodies: Bodies | None = None
@@ -109,6 +105,7 @@ class Worker:
         self._purger: asyncio.Task[None] | None = None
         self._looked_at = -1
         self._stopped: asyncio.Event | None = None
+        self._leaving = False
 
     # Life
 
@@ -139,6 +136,7 @@ class Worker:
         if self._id is not None:
             raise RuntimeError("this worker is started already")
 
+        self._leaving = False
         self._stopped = asyncio.Event()
         self._id = await self.store.register_worker(self.identity)
         self._instance = _stalls.Instance(
@@ -149,7 +147,9 @@ class Worker:
         poll = self._poll(takes_runs=takes_runs)
         self._poller = asyncio.create_task(poll, name="durable-worker-poll")
         if self._keep is not None:
-            purge = _retention.purge_now_and_then(self.store, self._client.namespace, self._keep)
+            purge = _retention.purge_now_and_then(
+                self.store, self._client.namespace, self.task_queue, self._keep
+            )
             self._purger = asyncio.create_task(purge, name="durable-worker-purge")
 
     async def shutdown(self) -> None:
@@ -157,22 +157,30 @@ class Worker:
         if self._id is None:
             return
 
+        self._leaving = True
         self._client.detach(self)
         for background in (self._poller, self._purger):
             if background is not None:
                 background.cancel()
                 await asyncio.gather(background, return_exceptions=True)
 
-        tasks = [task for owned in self._owned.values() for task in owned.tasks]
-        await asyncio.gather(*(owned.hand_over() for owned in list(self._owned.values())))
-        await asyncio.gather(*tasks, return_exceptions=True)
-        worker, self._id = self._id, None
-        await self.store.release_worker(worker)
+        worker = self._id
+        try:
+            tasks = [task for owned in self._owned.values() for task in owned.tasks]
+            await asyncio.gather(*(owned.hand_over() for owned in list(self._owned.values())))
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            self._id = None
+            self.close_bodies()
+            if self._stopped is not None:
+                self._stopped.set()
+
+            await self.store.release_worker(worker)
+
+    def close_bodies(self) -> None:
+        """Let the threads of bodies end."""
         if self._bodies is not None:
             self._bodies.close()
-
-        if self._stopped is not None:
-            self._stopped.set()
 
     # What clients of this process ask
 
@@ -209,6 +217,10 @@ class Worker:
         """Return the run of a workflow id that is loaded here, if one is."""
         return self._by_workflow_id.get((namespace, workflow_id))
 
+    def loaded(self, run_id: str) -> bool:
+        """Return whether a run is in memory here."""
+        return run_id in self._owned
+
     def owns(self, row: RunRow) -> bool:
         """Return whether this worker is the owner that a row names, be the run loaded or not."""
         return row.owner is not None and row.owner == self._id
@@ -224,7 +236,11 @@ class Worker:
         """Create a run here: its start and its first activation become one commit.
 
         The caller awaits `OwnedRun.created` before it acknowledges anything.
+
+        Raises:
+            StoreClosedError: The worker is being shut down.
         """
+        self._check_stays()
         packer = Packer(start.lineage)
         data = packer.pack(start)
         definition = self._registered.workflow(start.workflow_type)
@@ -255,8 +271,9 @@ class Worker:
         Raises:
             LostRunError: Somebody else became its owner meanwhile.
             Exception: The code met a mismatch or a bug in replay; the run has stalled.
-            StoreError: It cannot be read or written.
+            StoreError: It cannot be read or written, or the worker is being shut down.
         """
+        self._check_stays()
         loaded = await self.store.load(row)
         fresh = loaded.row
         if fresh.fence != row.fence or (fresh.status != "running" and not reopen):
@@ -269,7 +286,7 @@ class Worker:
 
         try:
             if fresh.takeovers > _defaults.CRASH_LOOP_TAKEOVERS and not insist:
-                raise _crash_loop(fresh)
+                self._check_crash_loop(fresh)
 
             run = await self._rebuild(record, context, resources)
         except Exception as error:
@@ -278,7 +295,11 @@ class Worker:
 
             raise
 
-        self._dropped.pop(row.run_id, None)
+        if self._leaving:
+            run.close()
+            self._check_stays()
+
+        self._claims.taken(row.run_id)
         owned = self._own(run, fresh)
         if owned.record is not None:
             owned.record = record.activations
@@ -377,7 +398,7 @@ class Worker:
         # Bound runs are taken again by their callers.
         given_up = owned.row.bound or isinstance(error, ReleasedRunError)
         if isinstance(error, (ex.StoreError, LostRunError)) and not given_up:
-            self._dropped[owned.row.run_id] = owned.row
+            self._claims.dropped(owned.row)
 
         self._active.pop(owned.row.run_id, None)
         self._owned.pop(owned.row.run_id, None)
@@ -394,7 +415,7 @@ class Worker:
             try:
                 await self._look()
                 if takes_runs:
-                    due = await self._claim()
+                    due = await self._claims.make()
             except ex.StoreError as error:
                 _log.error(
                     "worker %s cannot read %s: %s", self.identity, self.store.location, error
@@ -426,81 +447,6 @@ class Worker:
                 items = await self.store.read_items(found.row.lineage, history.references(event))
                 found.receive_row(number, history.resolve(event, dict(items)))
 
-    async def _claim(self) -> float | None:
-        """Take what nobody owns; return when there will be more, if that is known."""
-        namespace, queue, now = self._client.namespace, self.task_queue, self.clock.now()
-        rows = await self.store.claimable(
-            namespace,
-            queue,
-            workflow_types=self._registered.workflow_names,
-            by=self.instance,
-            now=now,
-            limit=_CLAIMS_AT_ONCE,
-        )
-        rests = [r for r, (until, _) in self._resting.items() if until > now]
-        wanted = [r for r in rows if r.run_id not in self._owned and r.run_id not in rests]
-        wanted += [r for r in await self._dropped_rows() if r.run_id not in rests]
-        results = await asyncio.gather(*(self.take(row) for row in wanted), return_exceptions=True)
-        for row, result in zip(wanted, results, strict=True):
-            if isinstance(result, LostRunError | OwnedRun):
-                self._resting.pop(row.run_id, None)
-            elif isinstance(result, Exception):
-                if isinstance(result, ex.StoreError):
-                    self._rest(row.run_id, now)
-
-                _log.error(
-                    "run %r cannot go on: %s. See: durable show %s",
-                    row.workflow_id,
-                    result,
-                    row.workflow_id,
-                )
-            else:
-                raise result
-
-        if now >= self._strangers_at:
-            self._strangers_at = now + _STRANGERS_EVERY
-            self._tell_strangers(await self.store.waiting_types(namespace, queue))
-
-        # There may be more than the limit.
-        more = len(rows) == _CLAIMS_AT_ONCE and any(isinstance(r, OwnedRun) for r in results)
-        return now if more else await self.store.next_wake(namespace, queue)
-
-    async def _dropped_rows(self) -> list[RunRow]:
-        """Return the runs that this worker still owns and has dropped, after a failed write."""
-        found: list[RunRow] = []
-        for run_id, row in list(self._dropped.items()):
-            fresh = await self.store.find(row.namespace, row.workflow_id, run_id)
-            if fresh is None or fresh.status != "running" or not self.owns(fresh):
-                del self._dropped[run_id]
-            elif run_id not in self._owned:
-                found.append(fresh)
-
-        return found
-
-    def _rest(self, run_id: str, now: float) -> None:
-        """Leave a run alone for a while that cannot be rebuilt here, longer each time.
-
-        If its code is the cause its row says so too, and `claimable` leaves it out.
-        """
-        _, pause = self._resting.get(run_id, (0.0, _defaults.STALL_RETRY_FIRST / 2))
-        pause = min(pause * 2, _defaults.STALL_RETRY_MAX)
-        self._resting[run_id] = (now + pause, pause)
-
-    def _tell_strangers(self, types: Collection[str]) -> None:
-        """Say once of each workflow that runs of it wait for a worker that knows it."""
-        for name in sorted({*types} - self._strangers):
-            if not self._registered.knows_workflow(name):
-                self._strangers.add(name)
-                _log.warning(
-                    "runs of the workflow %r wait on the task queue %r, and worker %s does not "
-                    "know it: add it to Worker(workflows=[…]) here or in another worker. See: "
-                    "durable list --type %s",
-                    name,
-                    self.task_queue,
-                    self.identity,
-                    name,
-                )
-
     def _evict(self) -> None:
         """Let runs go that only wait, so that they cost no memory (ENGINE R32)."""
         now = self.clock.now()
@@ -517,6 +463,18 @@ class Worker:
             if spare > 0 or waited >= _defaults.EVICT_AFTER or owned.backs_off:
                 owned.release()
                 spare -= 1
+
+    def _check_crash_loop(self, row: RunRow) -> None:
+        """Let a run be tried once that looks like a crash loop, if something may have changed.
+
+        Somebody asked for it, or it stalled so before and this worker was started since.
+
+        Raises:
+            WorkflowStalledError: Nothing has.
+        """
+        before = _stalls.read(row.stall)
+        if before is None or (before.instance == self.instance.id and not before.revived):
+            raise _crash_loop(row)
 
     async def _stall(self, row: RunRow, error: BaseException) -> None:
         """Record why a run cannot be rebuilt here, and leave it to whoever can."""
@@ -538,6 +496,10 @@ class Worker:
             )
         )
 
+    def _check_stays(self) -> None:
+        if self._leaving:
+            raise ex.StoreClosedError("the worker was shut down")
+
     def _own(self, run: Run, row: RunRow) -> OwnedRun:
         owned = OwnedRun(run, row, worker=self)
         self._owned[row.run_id] = owned
@@ -547,7 +509,14 @@ class Worker:
 
 def _cached_runs(given: int | None) -> int:
     if given is None:
-        given = int(os.environ.get(_defaults.CACHED_RUNS_VARIABLE, _defaults.CACHED_RUNS))
+        said = os.environ.get(_defaults.CACHED_RUNS_VARIABLE, str(_defaults.CACHED_RUNS))
+        try:
+            given = int(said)
+        except ValueError:
+            raise ValueError(
+                f"${_defaults.CACHED_RUNS_VARIABLE}={said!r} is no whole number: give one, such as "
+                f"{_defaults.CACHED_RUNS}, or unset it"
+            ) from None
 
     if given < 0:
         raise ValueError(f"max_cached_workflows must be 0 or more, got {given}")

@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from durable_core.exceptions import StoreCorruptError
+from durable_core.exceptions import StoreCorruptError, WorkflowNotFoundError
 from durable_core.history import activation_from, event_from, references, start_from
 from durable_core.stores._protocol import (
     Append,
@@ -58,6 +58,7 @@ class Database:
         self._items: dict[tuple[str, str], bytes] = {}
         self._workers: dict[int, _Worker] = {}
         self._inbox_numbers = itertools.count(1)
+        self._worker_numbers = itertools.count(1)
 
     # Writing
 
@@ -118,13 +119,12 @@ class Database:
             worker = self._workers.get(row.owner)
             died = worker is not None and not worker.alive and not worker.released
 
-        moved = append.number is not None or append.stall is not None
         run.row = replace(
             row,
             fence=append.fence,
             owner=append.owner if append.status == "running" and not append.release else None,
             next_number=row.next_number + (append.number is not None),
-            takeovers=0 if moved else row.takeovers + died,
+            takeovers=0 if append.number is not None else row.takeovers + died,
             status=append.status,
             closed=None if append.status == "running" else append.time,
             stall=append.stall,
@@ -209,7 +209,7 @@ class Database:
 
     def register(self, identity: str) -> int:
         """Add a worker and return its number."""
-        number = len(self._workers) + 1
+        number = next(self._worker_numbers)
         self._workers[number] = _Worker(identity)
         self.version += 1
         return number
@@ -242,6 +242,9 @@ class Database:
 
     def load(self, run_id: str) -> Loaded:
         """Return everything that rebuilds a run."""
+        if run_id not in self._runs:
+            raise WorkflowNotFoundError(f"run {run_id} is not there any more: it was purged")
+
         run = self._run(run_id)
         wanted = references(start_from(run.start))
         for data in run.activations:
@@ -315,12 +318,12 @@ class Database:
         ]
         return sorted(found, key=lambda r: (r.started, r.run_id))[:limit]
 
-    def purge(self, namespace: str, before: float, limit: int) -> int:
+    def purge(self, namespace: str, task_queue: str, before: float, limit: int) -> int:
         """Forget runs that have ended, and workers that are gone; return how many runs."""
         ended = [
             (run.row.closed, run_id)
             for run_id, run in self._runs.items()
-            if run.row.namespace == namespace
+            if (run.row.namespace, run.row.task_queue) == (namespace, task_queue)
             and run.row.status != "running"
             and run.row.closed is not None
             and run.row.closed < before

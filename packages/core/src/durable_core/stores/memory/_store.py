@@ -169,9 +169,9 @@ class MemoryStore:
         """Return what came for the runs that a worker owns."""
         return self._read(lambda d: d.arrivals(worker))
 
-    async def purge(self, namespace: str, before: float, *, limit: int) -> int:
+    async def purge(self, namespace: str, task_queue: str, before: float, *, limit: int) -> int:
         """Forget runs that have ended, and workers that are gone; return how many runs."""
-        return self._read(lambda d: d.purge(namespace, before, limit))
+        return self._read(lambda d: d.purge(namespace, task_queue, before, limit))
 
     async def newest(
         self, namespace: str, *, workflow_type: str | None, status: str | None, limit: int

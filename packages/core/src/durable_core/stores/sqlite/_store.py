@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from durable_core import _clock, _ids, history
-from durable_core.exceptions import NotSupported, StoreClosedError, StoreCorruptError
+from durable_core.exceptions import (
+    NotSupported,
+    StoreClosedError,
+    StoreCorruptError,
+    WorkflowNotFoundError,
+)
 from durable_core.stores import _sql
 from durable_core.stores._protocol import (
     Append,
@@ -152,10 +157,13 @@ class SqliteStore:
         self._check_process()
 
         async def release() -> None:
-            await self._bury(worker, released=True)
-            lock = self._locks.pop(worker, None)
-            if lock is not None:
-                lock.release()
+            try:
+                await self._bury(worker, released=True)
+            finally:
+                # Whoever looks next finds it dead, if that could not be written.
+                lock = self._locks.pop(worker, None)
+                if lock is not None:
+                    lock.release()
 
         return asyncio.ensure_future(release())
 
@@ -261,11 +269,11 @@ class SqliteStore:
             inbox=[(run, number, data) for run, number, data in rows if number is not None],
         )
 
-    async def purge(self, namespace: str, before: float, *, limit: int) -> int:
+    async def purge(self, namespace: str, task_queue: str, before: float, *, limit: int) -> int:
         """Forget runs that have ended, and workers that are gone; return how many runs."""
         await self.bury_dead()
         # Found by a reader, so that looking through all runs holds up no commit.
-        values = (namespace, before, limit)
+        values = (namespace, before, limit, task_queue)
         rows: list[Any] = await self._read(
             lambda c: c.execute(_SQL["runs_closed"], values).fetchall()
         )
@@ -313,13 +321,14 @@ class SqliteStore:
 
         self._closed = True
         loop = asyncio.get_running_loop()
-        for worker in list(self._locks):
-            await self.release_worker(worker)
-
-        await loop.run_in_executor(self._reads, self._writer.close)
-        self._reads.shutdown()
-        self._reader.close()
-        self._poller.close()
+        try:
+            for worker in list(self._locks):
+                await self.release_worker(worker)
+        finally:
+            await loop.run_in_executor(self._reads, self._writer.close)
+            self._reads.shutdown()
+            self._reader.close()
+            self._poller.close()
 
     def close_now(self) -> None:
         """As `close`, when the loop ended before anybody closed the store."""
@@ -374,10 +383,13 @@ class SqliteStore:
         connection.execute("BEGIN")
         try:
             fresh = connection.execute(_SQL["run_by_run_id"], (row.namespace, run)).fetchone()
-            start = self._start(connection, run)
             if fresh is None:
-                raise StoreCorruptError(f"run {run} has no row in {self._path}")
+                raise WorkflowNotFoundError(
+                    f"run {row.workflow_id!r} is not in {self._path} any more: it had ended, and "
+                    "was purged"
+                )
 
+            start = self._start(connection, run)
             activations = [
                 cast("bytes", d) for _, d in connection.execute(_SQL["activations"], (run, 0))
             ]

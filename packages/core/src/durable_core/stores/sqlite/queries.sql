@@ -33,7 +33,7 @@ SET fence = j.value ->> 2,
     owner = CASE WHEN j.value ->> 6 = 'running' AND NOT j.value ->> 10 THEN j.value ->> 4 END,
     next_number = run.next_number + (j.value ->> 5 IS NOT NULL),
     takeovers = CASE
-        WHEN j.value ->> 5 IS NOT NULL OR j.value ->> 8 IS NOT NULL THEN 0
+        WHEN j.value ->> 5 IS NOT NULL THEN 0
         ELSE run.takeovers + (
             j.value ->> 3 AND EXISTS (SELECT 1 FROM worker AS w WHERE w.id = run.owner AND NOT w.alive AND NOT w.released))
         END,
@@ -210,8 +210,10 @@ WHERE namespace = ?1 AND workflow_type = ?2 AND status = 'running' AND bound = 1
 ORDER BY started, id LIMIT ?3;
 
 -- name: runs_closed
--- Runs that ended before the time ?2, the oldest first.
-SELECT id FROM run WHERE namespace = ?1 AND status <> 'running' AND closed < ?2 ORDER BY closed, id LIMIT ?3;
+-- Runs of the queue ?4 that ended before the time ?2, the oldest first.
+SELECT id FROM run
+WHERE namespace = ?1 AND task_queue = ?4 AND status <> 'running' AND closed < ?2
+ORDER BY closed, id LIMIT ?3;
 
 -- name: forget_runs
 -- Remove those of the runs ?1 (a JSON array) that ended before the time ?2; returns them with their lineages.
