@@ -7,7 +7,7 @@ import contextlib
 import logging
 
 import pytest
-from durable_core import Client, activity, embedded, workflow
+from durable_core import Client, RetryPolicy, activity, embedded, workflow
 from durable_core.client import WorkflowExecutionStatus
 from durable_core.embedded import execute_workflow
 from durable_core.exceptions import (
@@ -242,6 +242,54 @@ def test_what_came_in_between_the_failure_and_the_end_is_kept():
 
     assert asyncio.run(main()) == "other"
     assert sorted(ran) == ["breaks", "breaks", "other begins", "other ends"]
+
+
+@activity.defn(retry_policy=RetryPolicy(maximum_attempts=1))
+async def connect() -> str:
+    if "connect" in world.broken:
+        raise ConnectionError("refused")
+
+    return "connected"
+
+
+@workflow.defn
+async def connects() -> str:
+    await step("first")
+    return await connect()
+
+
+@workflow.defn
+async def wraps() -> str:
+    await step("first")
+    try:
+        return await connect()
+    except ConnectionError as error:
+        raise LookupError("no server") from error
+
+
+@workflow.defn
+async def mishandles() -> str:
+    await step("first")
+    try:
+        return await connect()
+    except ConnectionError:
+        return {}["no such key"]
+
+
+@pytest.mark.parametrize(("code", "kind"), [(connects, "ConnectionError"), (wraps, "LookupError")])
+def test_the_failure_of_a_recorded_call_fails_the_run_whatever_its_class(code, kind):
+    world.broken.add("connect")
+    assert type(failure(code)).__name__ == kind
+    world.broken.clear()
+    assert type(failure(code)).__name__ == kind, "it stands until it is to be tried again"
+    assert call(code, on_failed="resume") == "connected"
+    assert ran == ["first"]
+
+
+def test_a_bug_in_the_handling_of_a_failure_stalls_the_run():
+    world.broken.add("connect")
+    with pytest.raises(KeyError, match="no such key"):
+        call(mishandles)
 
 
 def test_every_failure_of_a_group_is_tried_again():

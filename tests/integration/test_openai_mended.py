@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import openai
 import pytest
-from agents import MaxTurnsExceeded, ModelBehaviorError, RunHooks, UserError, function_tool
-from durable_core.exceptions import NotSupported, WorkflowBugError
+from agents import (
+    MaxTurnsExceeded,
+    ModelBehaviorError,
+    ModelSettings,
+    RunHooks,
+    UserError,
+    function_tool,
+)
+from durable_core.exceptions import (
+    NotSupported,
+    StoreError,
+    TerminatedError,
+    WorkflowBugError,
+)
 from durable_openai_agents import RunOptions
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 from support.agents_bench import ECHO, REPEAT, agent, call, say, say_json
 from support.waiting import eventually
 
@@ -109,6 +122,52 @@ def test_a_wrong_key_and_then_the_right_one(office):
     assert office.asked() == 4, "one of them was refused"
 
 
+@pytest.mark.parametrize("later", [False, True], ids=["first call", "later call"])
+def test_a_call_that_cannot_be_made_as_it_was_written_and_then_mended(office, later):
+    wrong = ModelSettings(extra_args={"top_kk": 1})
+    script = TWO_STEPS if later else (say("fine"),)
+    if later:
+        office.interrupt(office.clerk(), "a")
+
+    with pytest.raises(TypeError, match="top_kk"):
+        office.again(office.clerk(*script, model_settings=wrong))
+
+    assert office.bench.status() == "FAILED", "mended code would only meet the failure again"
+    result = office.again(office.clerk(*script))
+    assert result.final_output == (DONE if later else "fine")
+
+
+def test_what_somebody_ended_says_what_it_takes_to_go_on(office):
+    office.interrupt(office.clerk(), "b")
+    office.bench._of("run", lambda handle: handle.terminate(reason="enough"))
+    for _ in range(2):
+        with pytest.raises(
+            TerminatedError, match=r"'run' was terminated: enough.*show run"
+        ) as ended:
+            office.again(office.clerk())
+
+        (note,) = ended.value.__notes__
+        assert "somebody ended it; after `durable resume run` the same call continues it" in note
+
+
+def test_a_failure_that_is_raised_again_says_so(office):
+    office.bench.fault("status", status=401, turn=1)
+    options = RunOptions(on_failed="raise")
+    for _ in range(2):
+        with pytest.raises(openai.AuthenticationError) as raised:
+            office.again(office.clerk(), options=options)
+
+        assert 'on_failed="resume" continues it' in raised.value.__notes__[0]
+
+
+def test_a_store_that_cannot_be_used_promises_no_run(office, monkeypatch):
+    monkeypatch.setenv("DURABLE_URL", "sqlite:////proc/no/store.db")
+    with pytest.raises(StoreError) as raised:
+        office.again(office.clerk())
+
+    assert not getattr(raised.value, "__notes__", [])
+
+
 def test_too_few_turns_and_then_enough(office):
     with pytest.raises(MaxTurnsExceeded):
         office.again(office.clerk(), max_turns=2)
@@ -206,6 +265,19 @@ def test_a_completed_run_gives_its_output_also_to_a_script_that_cannot_replay_it
 
     with pytest.raises(NotSupported, match="last_agent"):
         _ = result.last_agent
+
+    assert not hasattr(result, "new_items")
+    assert result.interruptions == []
+    assert result != full
+
+
+def test_a_completed_run_gives_its_output_also_if_its_type_has_changed(office, monkeypatch):
+    fields = {"output_type": Verdict}
+    office.again(office.clerk(*TWO_STEPS[:2], say_json({"good": True}), **fields))
+    changed = create_model("Verdict", good=(bool, ...), why=(str, ...), __module__=__name__)
+    monkeypatch.setattr(sys.modules[__name__], "Verdict", changed)
+    result = office.again(office.clerk(*TWO_STEPS[:2], say_json({"good": True}), tools=[]))
+    assert result.final_output == {"good": True}
 
 
 def test_a_failed_run_is_not_continued_by_a_script_that_cannot_replay_it(office):

@@ -188,7 +188,9 @@ def test_objects_that_cannot_be_made_are_no_matter_of_other_runs(caplog):
 def test_a_record_that_cannot_be_read_is_no_matter_of_other_runs(caplog, store_path):
     leave("ann", "bob")
     connection = apsw.Connection(str(store_path))
-    connection.execute("UPDATE start SET data = x'00' WHERE run = (SELECT min(id) FROM run)")
+    connection.execute(
+        "UPDATE start SET data = x'00' WHERE run IN (SELECT id FROM run WHERE workflow_id = 'ann')"
+    )
     connection.close()
     asyncio.run(recovered(Maker("ann", "bob")))
     assert "run 'ann' cannot be recovered: its record cannot be read" in caplog.text

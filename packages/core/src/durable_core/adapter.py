@@ -70,10 +70,18 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class RetryDecision:
-    """Whether another attempt follows, and after how many seconds if that is known."""
+    """Whether another attempt follows.
+
+    Attributes:
+        retry: Whether it does.
+        after: Seconds until it, if the failure tells.
+        known: Whether the kind of failure is one that the judge knows; a policy that the user gave
+            is asked about others.
+    """
 
     retry: bool
     after: float | None = None
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +95,8 @@ class UnitOptions:
         retry_window: Seconds from the first attempt after which no further one starts; None is no
             limit.
         retry_policy: When a failed attempt is followed by another.
-        decide: Judges an exception before the policy does; None leaves it to the policy.
+        decide: Judges an exception before the policy does; None, also as its answer, leaves it to
+            the policy.
         lost_attempts_count: Whether an attempt that died with its worker counts against
             ``maximum_attempts``.
         wait_cancellation_completed: Whether cancelling waits until the outcome is known.
@@ -98,7 +107,7 @@ class UnitOptions:
     schedule_to_close_timeout: float | None = None
     retry_window: float | None = None
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
-    decide: Callable[[BaseException], RetryDecision] | None = None
+    decide: Callable[[BaseException], RetryDecision | None] | None = None
     lost_attempts_count: bool = True
     wait_cancellation_completed: bool = False
 
@@ -268,11 +277,25 @@ class CallOptions:
         if self.retry_policy is not None:
             changes["retry_policy"] = self.retry_policy
             changes["retry_window"] = None
+            if options.decide is not None:
+                changes["decide"] = _leaving_the_rest(options.decide)
 
         if self.start_to_close_timeout is not None:
             changes["start_to_close_timeout"] = self.start_to_close_timeout.total_seconds()
 
         return replace(options, **changes)
+
+
+def _leaving_the_rest(
+    decide: Callable[[BaseException], RetryDecision | None],
+) -> Callable[[BaseException], RetryDecision | None]:
+    """Return a judge that leaves what it does not know to the policy, which the user gave."""
+
+    def judge(error: BaseException) -> RetryDecision | None:
+        decision = decide(error)
+        return decision if decision is None or decision.known else None
+
+    return judge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

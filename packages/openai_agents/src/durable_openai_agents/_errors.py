@@ -14,6 +14,7 @@ import agents.exceptions
 import openai
 from agents.exceptions import AgentsException
 from durable_core.adapter import ExceptionCodec, RetryDecision, register_exception
+from durable_core.exceptions import FailureError
 
 __all__ = ["decide", "hide_headers", "register"]
 
@@ -23,7 +24,10 @@ _KEPT_HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-request-id"
 
 
 def decide(error: BaseException) -> RetryDecision:
-    """Judge a failed model call: lost connections, 408, 409, 429 and 5xx are tried again."""
+    """Judge a failed model call: lost connections, 408, 409, 429 and 5xx are tried again.
+
+    What a model of the user's own raises otherwise is not, unless a policy of the user's says so.
+    """
     if isinstance(error, openai.APIStatusError):
         headers = error.response.headers
         said = headers.get("x-should-retry")
@@ -33,7 +37,13 @@ def decide(error: BaseException) -> RetryDecision:
 
         return RetryDecision(retry=retry, after=_retry_after(headers) if retry else None)
 
-    return RetryDecision(retry=isinstance(error, (openai.APIConnectionError, *_transport_errors())))
+    if isinstance(error, openai.APIConnectionError):
+        # A header that cannot be sent cannot be sent later either.
+        return RetryDecision(retry=not isinstance(error.__cause__, ValueError))
+
+    lost = isinstance(error, (ConnectionError, *_transport_errors()))
+    known = lost or isinstance(error, (openai.OpenAIError, FailureError))
+    return RetryDecision(retry=lost, known=known)
 
 
 def hide_headers(error: BaseException) -> None:

@@ -73,7 +73,8 @@ async def call_model() -> dict[str, Any]:
             response = await request.model.get_response(*request.args, **request.kwargs)
     except Exception as error:
         _errors.hide_headers(error)
-        _secrets.hide(error, _secrets.secrets_of(request.model, settings, tools))
+        known = _secrets.secrets_of(request.model, settings, tools)
+        _secrets.hide(error, known | _secrets.secrets_sent(error))
         raise
 
     record = _responses.dump(response)

@@ -84,7 +84,13 @@ def load(record: Any) -> Any:
             return tuple(load(v) for v in record[_VALUE])
 
         cls = _find(record[_CLASS])
-        return record[_VALUE] if cls is None else _validated(cls, record[_VALUE])
+        if cls is None:
+            return record[_VALUE]
+
+        try:
+            return _validated(cls, record[_VALUE])
+        except Exception:  # noqa: BLE001  # the class has changed, as if it were gone
+            return record[_VALUE]
 
     return [load(v) for v in record] if isinstance(record, list) else record
 

@@ -23,6 +23,10 @@ class DurableRunResult(RunResult):
     workflow_id: str
 
 
+class _UnknownError(NotSupported, AttributeError):
+    """What a record alone does not tell."""
+
+
 class RecordedRunResult(DurableRunResult):
     """What is left of a completed run whose code has changed too much to be replayed.
 
@@ -31,10 +35,13 @@ class RecordedRunResult(DurableRunResult):
 
     def __getattr__(self, name: str) -> Any:
         """Refuse what the record alone does not tell."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-
         raise self._unknown(name)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by identity: what it would be compared by is not known."""
+        return self is other
+
+    __hash__ = None  # type: ignore[assignment]  # as of any other result
 
     @property
     def last_agent(self) -> Agent[Any]:
@@ -42,7 +49,7 @@ class RecordedRunResult(DurableRunResult):
         raise self._unknown("last_agent")
 
     def _unknown(self, name: str) -> NotSupported:
-        return NotSupported(
+        return _UnknownError(
             f"run {self.workflow_id!r} is completed, and its code has changed so that it cannot be "
             f"replayed: only its final_output is known, not {name.removeprefix('_')!r}. Restore "
             "what the code did to have the rest"
@@ -67,5 +74,6 @@ def recorded_result(record: bytes, workflow_id: str) -> DurableRunResult:
     """Return a result of what a completed run has recorded of it."""
     result = object.__new__(RecordedRunResult)
     result.workflow_id = workflow_id
+    result.interruptions = []
     result.final_output = _outputs.load(json.loads(record)["final_output"])
     return result

@@ -21,9 +21,10 @@ from durable_core import embedded
 from durable_core.adapter import RunOptions, current_engine
 from durable_core.exceptions import (
     ApplicationError,
-    CallError,
     NotSupported,
+    StoreError,
     WorkflowAlreadyStartedError,
+    WorkflowBugError,
 )
 from pydantic_core import to_jsonable_python
 
@@ -140,9 +141,10 @@ class DurableRunner:
         except (NotSupported, WorkflowAlreadyStartedError):
             raise
         except Exception as error:
-            if call.error is not None or not isinstance(error, (CallError, TypeError, ValueError)):
-                # Else it was refused before there was a run.
-                _explain(error, workflow_id)
+            known = call.error is not None and not isinstance(error, StoreError)
+            if known or isinstance(error, WorkflowBugError):
+                # Else there is no run, or the store says what became of it.
+                _explain(error, workflow_id, _IT_CONTINUES)
 
             raise
         finally:
@@ -162,7 +164,14 @@ class DurableRunner:
         if failure is None:
             failure = ApplicationError(f"run {finished.workflow_id!r} has no result")
 
-        _explain(failure, workflow_id)
+        if finished.cancelled or finished.terminated:
+            how = _RESUME_FIRST
+        elif options.on_failed == "raise":
+            how = _RAISED_AGAIN
+        else:
+            how = _IT_CONTINUES
+
+        _explain(failure, workflow_id, how)
         raise failure
 
     @classmethod
@@ -239,11 +248,11 @@ class DurableRunner:
             StoreError: The store cannot be used.
         """
         recovery = await recover()
-        found = recovery.workflow_ids
+        found = recovery.found
         if wait:
             await recovery.wait()
 
-        return found
+        return sorted(found)
 
     @classmethod
     def run_streamed(cls, *_: Any, **__: Any) -> RunResultStreaming:
@@ -294,13 +303,19 @@ def _identity(items: str | list[Any]) -> Any:
         return items
 
 
-def _explain(error: BaseException, workflow_id: str | None) -> None:
+_IT_CONTINUES = "fix the cause and run the script again, it continues"
+_RESUME_FIRST = "somebody ended it; after `durable resume {id}` the same call continues it"
+_RAISED_AGAIN = 'on_failed="raise" raises its failure again, on_failed="resume" continues it'
+
+
+def _explain(error: BaseException, workflow_id: str | None, how: str) -> None:
     """Let an exception say how the run goes on, if its user can make it go on."""
-    note = (
-        f"The run {workflow_id!r} is kept: fix the cause and run the script again, it continues. "
-        f"See: durable show {workflow_id}"
-    )
-    if workflow_id is not None and note not in getattr(error, "__notes__", ()):
+    if workflow_id is None:
+        return
+
+    note = f"The run {workflow_id!r} is kept: {how.format(id=workflow_id)}. See: durable show "
+    note += workflow_id
+    if note not in getattr(error, "__notes__", ()):
         error.add_note(note)
 
 

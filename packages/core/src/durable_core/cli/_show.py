@@ -234,6 +234,12 @@ def _remedy(found: _Found) -> str:
 
         return f"{ended}: start a worker of the queue {start.task_queue!r}. {kept}."
 
+    if found.status in {"canceled", "terminated"} and start.bound:
+        return (
+            f"After: durable resume {id_}, the same call with the id {id_!r} continues it before "
+            f"what ended it. {kept}."
+        )
+
     if found.status in {"failed", "canceled", "terminated"}:
         if start.bound:
             return (

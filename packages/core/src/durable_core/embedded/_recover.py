@@ -87,11 +87,16 @@ async def recover(
 
 
 class Recovery:
-    """Continues the runs of one workflow that nobody alive owns; made by `recover`."""
+    """Continues the runs of one workflow that nobody alive owns; made by `recover`.
+
+    Attributes:
+        found: Ids of the runs that the last look took up.
+    """
 
     def __init__(self, embedded: Embedded, definition: workflow_defn.Definition) -> None:
         self._embedded = embedded
         self._definition = definition
+        self.found: list[str] = []
         self._revive: Revive | None = None
         self._context = contextvars.copy_context()
         # By workflow id: every run that is being taken up, and those of them that are continued.
@@ -145,6 +150,7 @@ class Recovery:
         """
         async with self._looking:
             worker, client = self._embedded.worker, self._embedded.client
+            self.found = []
             seen: set[str] = set()
             rows: list[RunRow] = []
             while not seen or len(rows) == _PAGE:
@@ -216,9 +222,7 @@ class Recovery:
                     self._left[row.run_id] = row.fence
                     return
 
-                self._running.add(row.workflow_id)
-                decided.set_result(None)
-                await self._see_through(row, resources)
+                await self._see_through(row, resources, decided)
         except Exception:  # noqa: BLE001  # what others make of one run is no matter of the next
             self._rest(row)
 
@@ -247,10 +251,11 @@ class Recovery:
         memo = start.memo and _json.decode(start.memo.data, Any, what="the memo of a run")
         return Orphan(row.workflow_id, row.run_id, tuple(args), memo)
 
-    async def _see_through(self, row: RunRow, resources: Mapping[str, Any]) -> None:
+    async def _see_through(
+        self, row: RunRow, resources: Mapping[str, Any], decided: asyncio.Future[None]
+    ) -> None:
         """See a run to its end, over failures of the store."""
         worker, store = self._embedded.worker, self._embedded.client.store
-        _log.info("run %r is recovered", row.workflow_id)
         pause = _defaults.STALL_RETRY_FIRST
         while True:
             try:
@@ -260,6 +265,12 @@ class Recovery:
 
                     owned = await worker.take(row, context=self._context, resources=resources)
                     _interrupted.forget(row.workflow_id)
+
+                if not decided.done():
+                    _log.info("run %r is recovered", row.workflow_id)
+                    self._running.add(row.workflow_id)
+                    self.found.append(row.workflow_id)
+                    decided.set_result(None)
 
                 run = await asyncio.shield(owned.done)
             except LostRunError:

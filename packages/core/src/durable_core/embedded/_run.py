@@ -50,7 +50,8 @@ class Finished:
             only the record could be read.
         result: JSON of the result; None if it failed.
         failure: What it failed with; None if it did not.
-        cancelled: Whether it ended because somebody had asked for its end.
+        cancelled: Whether its code ended because somebody had asked for its end.
+        terminated: Whether somebody ended it without its code.
     """
 
     workflow_id: str
@@ -59,6 +60,7 @@ class Finished:
     result: bytes | None
     failure: BaseException | None
     cancelled: bool = False
+    terminated: bool = False
 
 
 @dataclass(slots=True)
@@ -444,10 +446,21 @@ def _finished(embedded: Embedded, row: RunRow, done: Run) -> Finished:
         asked = isinstance(closed, history.FailRun) and closed.cancelled and reason is not None
         if asked:
             failure = ex.CancelledError(
-                f"run {row.workflow_id!r} was cancelled{reason and ': '}{reason}. See: durable "
-                f"show {row.workflow_id}"
+                f"run {row.workflow_id!r} was cancelled{_after(reason)}. See: durable show "
+                f"{row.workflow_id}"
             )
 
-        return Finished(row.workflow_id, row.run_id, resources, None, failure, asked)
+        terminated = isinstance(closed, history.TerminateRun)
+        if terminated:
+            failure = ex.TerminatedError(
+                f"run {row.workflow_id!r} was terminated{_after(str(failure), 'terminated')}. See: "
+                f"durable show {row.workflow_id}"
+            )
+
+        return Finished(row.workflow_id, row.run_id, resources, None, failure, asked, terminated)
 
     raise ex.StoreCorruptError(f"run {row.workflow_id!r} is {row.status} and its record has no end")
+
+
+def _after(reason: str | None, nothing: str = "") -> str:
+    return f": {reason}" if reason and reason != nothing else ""

@@ -418,11 +418,11 @@ def _delay(unit: Unit, error: BaseException, failure: Failure, attempt: int) -> 
     if policy.maximum_attempts and attempt >= policy.maximum_attempts:
         return None
 
-    if options.decide is None:
+    decision = None if options.decide is None else options.decide(error)
+    if decision is None:
         named = {type(error).__name__, failure.type} & {*(policy.non_retryable_error_types or ())}
         return None if failure.non_retryable or named else policy.delay(attempt)
 
-    decision = options.decide(error)
     if not decision.retry:
         return None
 

@@ -297,8 +297,8 @@ class Bodies:
         if isinstance(error, ex.TimeoutError) and error.type in _FINAL_TIMEOUTS:
             return None, ex.RetryState.TIMEOUT
 
-        if options.decide is not None:
-            decision = options.decide(error)
+        decision = None if options.decide is None else options.decide(error)
+        if decision is not None:
             if not decision.retry:
                 return None, ex.RetryState.NON_RETRYABLE_FAILURE
 
