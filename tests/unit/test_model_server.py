@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 from collections import Counter
 from functools import partial
@@ -236,3 +237,20 @@ def test_streaming_and_server_side_state_are_refused_with_a_reason(api):
         asyncio.run(main(server))
         assert kinds(server) == ["refused", "refused"]
         assert server.requests() == []
+
+
+def test_a_policy_may_lie_beside_the_agent_that_it_answers(tmp_path, monkeypatch):
+    (tmp_path / "agent_and_policy.py").write_text(
+        "from durable_openai_agents import DurableRunner\n"
+        "from durable_openai_agents.testing import Answer\n"
+        "def policy(request):\n"
+        "    return Answer(DurableRunner.__name__)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("agent_and_policy")
+    with ModelServer(module.policy) as server:
+        client = openai.OpenAI(base_url=server.base_url, api_key="sk-test", max_retries=0)
+        with client:
+            answer = client.responses.create(model="gpt-5", input="who?")
+
+    assert answer.output_text == "DurableRunner"

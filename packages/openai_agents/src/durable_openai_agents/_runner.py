@@ -22,7 +22,6 @@ from durable_core.adapter import RunOptions, current_engine
 from durable_core.exceptions import (
     ApplicationError,
     NotSupported,
-    StoreError,
     WorkflowAlreadyStartedError,
     WorkflowBugError,
 )
@@ -141,9 +140,8 @@ class DurableRunner:
         except (NotSupported, WorkflowAlreadyStartedError):
             raise
         except Exception as error:
-            known = call.error is not None and not isinstance(error, StoreError)
-            if known or isinstance(error, WorkflowBugError):
-                # Else there is no run, or the store says what became of it.
+            if call.workflow_id is not None or isinstance(error, WorkflowBugError):
+                # Else it was refused before there was a run.
                 _explain(error, workflow_id, _IT_CONTINUES)
 
             raise

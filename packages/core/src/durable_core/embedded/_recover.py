@@ -264,6 +264,7 @@ class Recovery:
                         return  # its caller was faster
 
                     owned = await worker.take(row, context=self._context, resources=resources)
+                    owned.alone = True
                     _interrupted.forget(row.workflow_id)
 
                 if not decided.done():
@@ -281,8 +282,13 @@ class Recovery:
                 _log.error("run %r waits for its store: %s", row.workflow_id, error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _defaults.STALL_RETRY_MAX)
-            except Exception as bug:  # noqa: BLE001  # it has stalled, and its row and the log say so
-                _log.debug("run %r stalled: %r", row.workflow_id, bug)
+            except Exception as bug:  # noqa: BLE001  # it has stalled, and its row says so too
+                _log.error(
+                    "run %r, which was to be recovered, has stalled: %s. See: durable show %s",
+                    row.workflow_id,
+                    bug,
+                    row.workflow_id,
+                )
                 return
             else:
                 _tell(row.workflow_id, run)

@@ -57,6 +57,7 @@ class OwnedRun:
         row: Its row as it was before this worker owned it.
         created: Ends when a run that began here is durable, or with the exception why it is not.
         record: Its activations in force, if every activation is to replay them.
+        alone: Whether no caller waits for it, although it is bound.
         done: Ends when the run is closed (with the engine's `Run`), or with the exception that
             keeps it from going on here: a bug in its code, a `StoreError`, or `LostRunError`.
     """
@@ -66,6 +67,7 @@ class OwnedRun:
         self.row = row
         self.fence = row.fence + 1
         self.record: list[Activation] | None = [] if worker.replays_always else None
+        self.alone = False
         self.done: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
         self.done.add_done_callback(_retrieved)
         self.created: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -422,7 +424,8 @@ class OwnedRun:
             failure.type,
             failure.message,
             self.row.workflow_id,
-            exc_info=bug,
+            # A caller gets it raised; once is enough.
+            exc_info=bug if self.alone or not self.row.bound else None,
         )
         # The run in memory is dead: what arrives from now on is kept, and starts no activation.
         self._appending = True
