@@ -28,18 +28,13 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(config, items):
     for option, marker, reason in (
-        ("--replay-always", "counts_executions", "counts how often workflow code runs"),
+        ("--replay-always", "counts_executions", "counts how often code runs or is told of"),
         ("--positional", "needs_a_store", "looks at what is recorded, or goes on in a new process"),
     ):
         if config.getoption(option):
             for item in items:
                 if item.get_closest_marker(marker):
                     item.add_marker(pytest.mark.skip(reason=reason))
-
-    if config.getoption("--replay-always"):
-        for item in items:
-            for marker in item.iter_markers("open_when_replayed"):
-                item.add_marker(pytest.mark.xfail(reason=f"open: {marker.kwargs['reason']}"))
 
 
 @pytest.fixture(autouse=True)

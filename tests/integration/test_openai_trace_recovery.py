@@ -51,9 +51,7 @@ class Placing(Listener):
         place.reset(self._tokens.pop(span.span_id))
 
 
-@pytest.mark.open_when_replayed(
-    reason="what is open over a replay in one process is told to begin once more"
-)
+@pytest.mark.counts_executions
 def test_what_is_repeated_is_not_told_and_what_goes_on_is_told_once(bench):
     held = Held()
     first, second, third = Placing(), Placing(), Placing()

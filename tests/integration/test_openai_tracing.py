@@ -43,9 +43,8 @@ from support.waiting import eventually
 
 pytest_plugins = ["support.agents_fixtures"]
 
-TOLD_AGAIN = pytest.mark.open_when_replayed(
-    reason="what is open over a replay in one process is told to begin once more"
-)
+# What is open over a replay in one process is told to begin once more.
+TOLD_AGAIN = pytest.mark.counts_executions
 
 
 @pytest.fixture
