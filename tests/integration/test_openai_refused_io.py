@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import anyio.to_thread
@@ -25,6 +26,7 @@ from durable_core import activity, workflow
 from durable_core.exceptions import NotSupported
 from durable_openai_agents import inline
 from support.agents_bench import ECHO, agent, call, say
+from support.waiting import until
 
 pytest_plugins = ["support.agents_fixtures"]
 
@@ -191,9 +193,12 @@ def test_a_thread_of_anyio_ends_the_run_instead_of_letting_it_wait_for_ever(benc
         await anyio.to_thread.run_sync(work)
         return PASSED
 
+    before = threading.enumerate()
     error = bench.failure(agent("A", say("ok"), input_guardrails=[check]), workflow_id="run")
     assert isinstance(error, NotSupported)
     assert "a thread or another event loop called into a workflow" in str(error)
+    # It raises in the thread too, which must not be while another test runs.
+    until(lambda: {*threading.enumerate()} <= {*before}, "the thread to end")
 
 
 @activity.defn

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -39,7 +40,7 @@ def project(result: RunResult, *agents: Agent[Any]) -> dict[str, Any]:
         "final_output": plain(result.final_output),
         "new_items": [_item(item, agents) for item in result.new_items],
         "raw_responses": [_response(response) for response in result.raw_responses],
-        "usage": plain(usage),
+        "usage": _usage(usage),
         "requests": len(usage.request_usage_entries),
         "input_list": plain(result.to_input_list()),
         "normalized_input_list": plain(result.to_input_list(mode="normalized")),
@@ -49,6 +50,13 @@ def project(result: RunResult, *agents: Agent[Any]) -> dict[str, Any]:
         "text": str(result),
         **{name: [_guardrail(r, agents) for r in getattr(result, name)] for name in _LISTS},
     }
+
+
+def _usage(usage: Any) -> dict[str, Any]:
+    """Return usage; of agents that ran side by side either may have been the first."""
+    found: dict[str, Any] = plain(usage)
+    entries = found["request_usage_entries"]
+    return {**found, "request_usage_entries": sorted(entries, key=json.dumps)}
 
 
 def plain(value: Any) -> Any:

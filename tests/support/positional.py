@@ -69,7 +69,11 @@ class _Run:
 
         try:
             result = await self._engine.run(code, resources=resources)
-        except (ex.FailureError, TimeoutError, *definition.failure_exception_types) as error:
+        except Exception as error:
+            declared = (ex.FailureError, TimeoutError, *definition.failure_exception_types)
+            if not (isinstance(error, declared) or self._engine.failed_with(error)):
+                raise
+
             self._failed = Finished(self._id, self._id, resources, None, error)
             return self._failed
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Iterator
 from functools import partial
 from hashlib import blake2b
 from random import Random
@@ -42,6 +41,7 @@ from durable_core.history import (
 from durable_core.payloads import _faithful, _json
 from durable_core.workflow import _calls
 
+from ._blame import culprits, is_of
 from ._commands import Commands, Host, Pending
 from ._handlers import Handlers
 from ._loop import Timer, WorkflowTask, new_loop
@@ -288,7 +288,7 @@ class Run:
         What is declared does, and what a recorded call failed with: mended code would only meet it
         again, while a run that failed is taken up before it.
         """
-        if isinstance(error, self._failing) or _is_of(error, self._delivered):
+        if isinstance(error, self._failing) or is_of(error, self._delivered):
             return True
 
         if isinstance(error, BaseExceptionGroup):
@@ -316,7 +316,7 @@ class Run:
             self.closed = FailRun(
                 failure=self._host.failures.record(error),
                 cancelled=cancelled,
-                culprits=tuple(sorted(set(_culprits(error, self._delivered)))),
+                culprits=tuple(sorted(set(culprits(error, self._delivered)))),
             )
         else:
             raise error
@@ -547,44 +547,3 @@ def _cancelled(error: BaseException) -> bool:
     """Return whether a failure says that something was cancelled."""
     cause = error.cause if isinstance(error, ex.ActivityError) else error
     return isinstance(cause, ex.CancelledError)
-
-
-def _is_of(error: BaseException, delivered: Iterable[tuple[BaseException, int]]) -> bool:
-    """Return whether an exception is a failure of an activity, or was raised from one.
-
-    Not merely while one was handled: that is a bug of the code that handles it.
-    """
-    seen: BaseException | None = error
-    for _ in range(100):  # a chain may be a ring
-        if seen is None:
-            return False
-
-        if any(failure is seen for failure, _ in delivered):
-            return True
-
-        seen = seen.__cause__
-
-    return False
-
-
-def _culprits(
-    error: BaseException, delivered: Iterable[tuple[BaseException, int]]
-) -> Iterator[int]:
-    """Yield the activities whose failures an exception came from: the nearest on each branch."""
-    seen: BaseException | None = error
-    for _ in range(100):  # a chain may be a ring
-        if seen is None:
-            return
-
-        if isinstance(seen, BaseExceptionGroup):
-            for part in seen.exceptions:
-                yield from _culprits(part, delivered)
-
-            return
-
-        found = [seq for failure, seq in delivered if failure is seen]
-        if found:
-            yield found[0]
-            return
-
-        seen = seen.__cause__ or seen.__context__

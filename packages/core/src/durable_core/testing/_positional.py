@@ -23,6 +23,7 @@ from durable_core import exceptions as ex
 from durable_core._signatures import modules_of, signature
 from durable_core.activity import _context
 from durable_core.adapter import Capabilities, Unit
+from durable_core.engine._blame import is_of
 from durable_core.engine._handle import ActivityFuture
 from durable_core.engine._loop import Timer, WorkflowTask, new_loop
 from durable_core.history import Failure
@@ -65,6 +66,7 @@ class PositionalEngine:
         self.workflow_id = self.run_id = workflow_id
         self._steps: list[_Step] = []
         self._left: list[_Outcome] = []
+        self._latest: _Execution | None = None
         self._failures = Registry()
 
     async def run(
@@ -88,11 +90,16 @@ class PositionalEngine:
         """
         execution = _Execution(self, resources or {}, self._steps, self._failures)
         execution.arrived, self._left = self._left, []
+        self._latest = execution
         try:
             return await execution.run(code)
         except BaseException:
             self._left = execution.unrecorded
             raise
+
+    def failed_with(self, error: BaseException) -> bool:
+        """Return whether what `run` raised comes from the failure of a unit, and is no bug."""
+        return self._latest is not None and self._latest.failed_with(error)
 
 
 class _Execution:
@@ -122,6 +129,7 @@ class _Execution:
         self._new_timers: list[Timer] = []
         self._callbacks: list[Callable[[], None]] = []
         self._tasks: dict[int, asyncio.Task[None] | asyncio.TimerHandle] = {}
+        self._delivered: list[tuple[BaseException, int]] = []
         self.arrived: list[_Outcome] = []
         self.unrecorded: list[_Outcome] = []
         self._woken = asyncio.Event()
@@ -149,6 +157,10 @@ class _Execution:
             await asyncio.gather(*tasks, return_exceptions=True)
             with self._loop.entered(self._time):
                 self._context.copy().run(self._loop.close_run)
+
+    def failed_with(self, error: BaseException) -> bool:
+        """Return whether an exception comes from the failure of a unit."""
+        return is_of(error, self._delivered)
 
     async def _next(self, *, first: bool) -> _Step:
         """Return what happens next, live."""
@@ -240,7 +252,9 @@ class _Execution:
         unit, _, future, _ = found
         if isinstance(outcome, Failure):
             modules = (*(modules_of(unit.body) if unit.body else ()), *unit.failure_modules)
-            future.set_exception(self._failures.rebuild(outcome, modules=modules))
+            error = self._failures.rebuild(outcome, modules=modules)
+            self._delivered.append((error, position))
+            future.set_exception(error)
         elif outcome is not None:
             annotated = _faithful.result_of(unit.body, unit.result_type)
             future.set_result(_json.decode(outcome, annotated.type, what="a result"))
