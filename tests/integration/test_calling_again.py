@@ -496,6 +496,56 @@ def test_a_signal_is_kept_when_a_run_is_taken_up_again():
     asyncio.run(main())
 
 
+def test_a_signal_that_is_delivered_again_to_code_with_a_bug_is_kept_once():
+    @workflow.defn
+    class Patient:
+        def __init__(self):
+            self.got: list[int] = []
+
+        @workflow.run
+        async def run(self) -> list[int]:
+            try:
+                await connect()
+            except ConnectionError:
+                await workflow.wait_condition(lambda: bool(self.got))
+                raise
+
+            await workflow.wait_condition(lambda: bool(self.got))
+            return self.got
+
+        @workflow.signal
+        def put(self, n: int) -> None:
+            if "put" in world.broken:
+                raise KeyError("a bug")
+
+            self.got.append(n)
+
+    async def main():
+        world.broken = {"connect"}
+        task = asyncio.ensure_future(execute_workflow(Patient.run, id="w"))
+        async with await Client.connect() as client:
+            handle = client.get_workflow_handle("w")
+            while True:
+                with contextlib.suppress(LookupError):
+                    if len((await handle.fetch_history()).activations) == 2:
+                        break
+
+                await asyncio.sleep(0.005)
+
+            await handle.signal(Patient.put, 1)
+            with pytest.raises(WorkflowFailureError):
+                await task
+
+            world.broken = {"put"}
+            with pytest.raises(KeyError):
+                await execute_workflow(Patient.run, id="w", on_failed="resume")
+
+            world.broken = set()
+            return await execute_workflow(Patient.run, id="w", on_failed="resume")
+
+    assert asyncio.run(main()) == [1]
+
+
 # Runs of a worker
 
 

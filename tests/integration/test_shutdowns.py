@@ -82,6 +82,10 @@ class Sleeper:
     def poke(self, what: str) -> None:
         self.seen.append(what)
 
+    @workflow.query
+    def poked(self) -> int:
+        return len(self.seen)
+
 
 async def start(client: Client, *workflows, **options) -> Worker:
     worker = Worker(client, task_queue=QUEUE, workflows=workflows, **options)
@@ -155,6 +159,28 @@ def test_a_claim_that_a_shutdown_meets_costs_no_attempt(store_url, disk):
 
     assert asyncio.run(main()) == "paid"
     assert len(Scene.began) == 2
+
+
+def test_a_query_that_meets_a_claim_is_answered_after_it(store_url, disk):
+    async def main():
+        async with await Client.connect(store_url) as client:
+            first = await start(client, Sleeper)
+            handle = await client.start_workflow(Sleeper.run, 60, id="w", task_queue=QUEUE)
+            await handle.signal(Sleeper.poke, "a")
+            await first.shutdown()
+            second = await start(client, Sleeper)
+            row = await client.store.find("default", "w")
+            disk.seconds = 0.2
+            # Nothing is due, so no activation follows the claim.
+            taking = asyncio.create_task(second.take(row))
+            await eventually(lambda: second._owned, "the run to be claimed")
+            answer = await asyncio.wait_for(handle.query(Sleeper.poked), 5)
+            disk.seconds = 0.0
+            await taking
+            await second.shutdown()
+            return answer
+
+    assert asyncio.run(main()) == 1
 
 
 def test_attempts_that_an_eviction_meets_are_counted(store_url):

@@ -27,11 +27,13 @@ class Arrived:
     Attributes:
         row: Its number in the inbox, if it is there.
         accepted: Ends when it is durable.
+        recorded: Whether an activation that is to be set aside holds it, so that it is found again.
     """
 
     event: Event
     row: int | None = None
     accepted: asyncio.Future[None] | None = None
+    recorded: bool = False
 
 
 def accept(arrived: Iterable[Arrived]) -> None:
@@ -56,7 +58,9 @@ def unread(arrived: Iterable[Arrived], packer: Packer, now: float) -> list[Inbox
     return [
         InboxRow(request=_request(a.event), arrived=now, data=packer.pack(a.event))
         for a in arrived
-        if a.row is None and not isinstance(a.event, (TimerFired, Taken, Rewound))
+        if a.row is None
+        and not a.recorded
+        and not isinstance(a.event, (TimerFired, Taken, Rewound))
     ]
 
 

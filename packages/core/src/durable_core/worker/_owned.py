@@ -128,7 +128,8 @@ class OwnedRun:
             run.next_number = self.row.next_number
             identity = self._worker.identity
             first, kept = _takeover.rewound(run, loaded, rewind, client=identity, time=now)
-            self._events[:0] = [Arrived(e) for e in (first, self._taken(), *kept)]
+            again = [Arrived(e, recorded=True) for e in kept]
+            self._events[:0] = [Arrived(first), Arrived(self._taken()), *again]
 
         settled = {getattr(a.event, "seq", -1) for a in self._events}
         resumed = _takeover.resumed(run, loaded, settled, now, lost=lost)
@@ -167,6 +168,8 @@ class OwnedRun:
         waits = run.pending or run.timers
         if rewind or not self.row.next_number or len(self._events) > 1 or not waits:
             self._wake()
+
+        self._settle()
 
     def _taken(self) -> Taken:
         return Taken(
