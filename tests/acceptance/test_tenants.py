@@ -46,6 +46,19 @@ def test_a_registered_factory_recovers_the_runs_in_a_new_process(killed):
     check(killed)
 
 
+def test_a_service_that_is_killed_while_it_recovers_is_recovered_from(killed):
+    service = killed.start("serve", HOLD="1")
+    until(lambda: service.output.count("holding") == 2, "both tenants' tools again")
+    service.kill()
+    killed.run("serve").checked()
+    assert killed.effects() == {
+        f"{name}:{tenant}": times
+        for name, times in {"find": 1, "refund": 3}.items()
+        for tenant in tenants_app.TENANTS
+    }
+    assert sum(killed.asked().values()) == 6
+
+
 def test_two_services_that_start_at_once_share_the_runs(killed):
     both = [killed.start("serve") for _ in range(2)]
     for process in both:

@@ -30,7 +30,6 @@ pytest_plugins = ["support.agents_fixtures"]
 pytestmark = pytest.mark.needs_a_store
 
 TWO_STEPS = (call("stamp", paper="a"), call("stamp", paper="b"), ECHO)
-GATE = asyncio.Event
 DONE = '["a stamped", "b stamped"]'
 
 

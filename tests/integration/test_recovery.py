@@ -185,11 +185,26 @@ def test_objects_that_cannot_be_made_are_no_matter_of_other_runs(caplog):
     assert result("ann") == "good day, ann served"
 
 
-def test_a_record_that_cannot_be_read_is_no_matter_of_other_runs(caplog, store_path):
+def test_runs_that_are_left_to_their_callers_keep_no_other_waiting(monkeypatch):
+    monkeypatch.setattr(_defaults, "RECOVERED_AT_ONCE", 1)
+    leave("ann", "bob", "cat")
+
+    async def main():
+        recovery = await embedded.recover(greet, Maker("cat"))
+        assert recovery.found == ["cat"], "also where no more than one is asked about at once"
+        await recovery.wait()
+
+    asyncio.run(main())
+    assert result("cat") == "good day, cat served"
+
+
+@pytest.mark.parametrize("table", ["start", "activation"])
+def test_a_record_that_cannot_be_read_is_no_matter_of_other_runs(table, caplog, store_path):
     leave("ann", "bob")
     connection = apsw.Connection(str(store_path))
     connection.execute(
-        "UPDATE start SET data = x'00' WHERE run IN (SELECT id FROM run WHERE workflow_id = 'ann')"
+        f"UPDATE {table} SET data = x'00' "
+        "WHERE run IN (SELECT id FROM run WHERE workflow_id = 'ann')"
     )
     connection.close()
     asyncio.run(recovered(Maker("ann", "bob")))

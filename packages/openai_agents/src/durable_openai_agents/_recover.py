@@ -136,11 +136,11 @@ def memo_of(arguments: Mapping[str, Any], options: RunOptions) -> dict[str, Any]
 
 async def recover() -> embedded.Recovery:
     """Continue what registered agents left behind, on the running loop."""
-    return await embedded.recover(AgentRun.run, _revive)
+    return await embedded.recover(AgentRun.run, _make_resources)
 
 
 @asynccontextmanager
-async def _revive(orphan: embedded.Orphan) -> AsyncGenerator[Mapping[str, Any] | None]:
+async def _make_resources(orphan: embedded.Orphan) -> AsyncGenerator[Mapping[str, Any] | None]:
     name, given = orphan.args
     memo: dict[str, Any] = orphan.memo or {}
     factory = _factories.get(name)

@@ -8,16 +8,16 @@ id is called again, in this process or another.
 from __future__ import annotations
 
 from ._loops import close, when_closed
-from ._recover import Orphan, Recovery, Revive, recover
+from ._recover import MakeResources, Orphan, Recovery, recover
 from ._run import Finished, OnCancel, OnFailed, execute_workflow, run, under_way
 
 __all__ = [
     "Finished",
+    "MakeResources",
     "OnCancel",
     "OnFailed",
     "Orphan",
     "Recovery",
-    "Revive",
     "close",
     "execute_workflow",
     "recover",

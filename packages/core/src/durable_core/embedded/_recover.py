@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ._loops import Embedded
 
-__all__ = ["Orphan", "Recovery", "Revive", "recover"]
+__all__ = ["MakeResources", "Orphan", "Recovery", "recover"]
 
 _log = logging.getLogger("durable_core.embedded")
 _PAGE = 100
@@ -53,12 +53,15 @@ class Orphan:
     memo: Any
 
 
-Revive = Callable[[Orphan], AbstractAsyncContextManager[Mapping[str, Any] | None]]
+MakeResources = Callable[[Orphan], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 """Makes the live objects of a run, for as long as it is here; None leaves it to its caller."""
 
 
 async def recover(
-    workflow: Callable[..., Awaitable[Any]] | type, revive: Revive, *, url: str | None = None
+    workflow: Callable[..., Awaitable[Any]] | type,
+    make_resources: MakeResources,
+    *,
+    url: str | None = None,
 ) -> Recovery:
     """Continue the runs of a workflow whose processes have ended, on the running loop.
 
@@ -68,7 +71,7 @@ async def recover(
 
     Args:
         workflow: A workflow function, or the class or run method of a workflow.
-        revive: Asked for each of them.
+        make_resources: Asked for each of them.
         url: As in `Client.connect`.
 
     Raises:
@@ -81,7 +84,7 @@ async def recover(
     if found is None:
         found = embedded.recoveries[definition.name] = Recovery(embedded, definition)
 
-    found.ask(revive)
+    found.ask(make_resources)
     await found.look()
     return found
 
@@ -97,7 +100,7 @@ class Recovery:
         self._embedded = embedded
         self._definition = definition
         self.found: list[str] = []
-        self._revive: Revive | None = None
+        self._make_resources: MakeResources | None = None
         self._context = contextvars.copy_context()
         # By workflow id: every run that is being taken up, and those of them that are continued.
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -114,9 +117,9 @@ class Recovery:
         """Ids of the runs that it is continuing now."""
         return sorted(self._running)
 
-    def ask(self, revive: Revive) -> None:
+    def ask(self, make_resources: MakeResources) -> None:
         """Ask for the objects of every run, also of those that were left to their callers."""
-        self._revive = revive
+        self._make_resources = make_resources
         self._left.clear()
         self._resting.clear()
 
@@ -152,24 +155,18 @@ class Recovery:
             worker, client = self._embedded.worker, self._embedded.client
             self.found = []
             seen: set[str] = set()
-            rows: list[RunRow] = []
-            while not seen or len(rows) == _PAGE:
-                after = rows[-1] if rows else None
-                rows = [
-                    *await client.store.orphans(
-                        client.namespace, self._definition.name, limit=_PAGE, after=after
-                    )
-                ]
-                if not rows:
-                    break
-
+            after: RunRow | None = None
+            while rows := await client.store.orphans(
+                client.namespace, self._definition.name, limit=_PAGE, after=after
+            ):
                 now = client.clock.now()
                 decided: list[asyncio.Future[None]] = []
                 for row in rows:
-                    seen.add(row.run_id)
                     if len(self._tasks) >= _defaults.RECOVERED_AT_ONCE:
                         break
 
+                    after = row
+                    seen.add(row.run_id)
                     if self._wants(row, now) and _stalls.may_try(row.stall, worker.instance, now):
                         decided.append(self._begin(row))
 
@@ -212,11 +209,11 @@ class Recovery:
         return decided
 
     async def _take_up(self, row: RunRow, decided: asyncio.Future[None]) -> None:
-        assert self._revive is not None
+        assert self._make_resources is not None
         try:
             async with AsyncExitStack() as stack:
                 orphan = await self._orphan(row)
-                resources = await stack.enter_async_context(self._revive(orphan))
+                resources = await stack.enter_async_context(self._make_resources(orphan))
                 self._resting.pop(row.run_id, None)
                 if resources is None:
                     self._left[row.run_id] = row.fence
@@ -278,6 +275,9 @@ class Recovery:
                 return
             except ex.StoreClosedError:
                 return
+            except ex.StoreCorruptError:
+                # No waiting mends it, and it must not keep the place of another run.
+                raise
             except ex.StoreError as error:
                 _log.error("run %r waits for its store: %s", row.workflow_id, error)
                 await asyncio.sleep(pause)

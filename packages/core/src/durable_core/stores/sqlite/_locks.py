@@ -12,6 +12,7 @@ import os
 import weakref
 from pathlib import Path
 
+from durable_core import _defaults
 from durable_core.exceptions import StoreError, StoreReadOnlyError
 
 from . import _open
@@ -28,7 +29,7 @@ class WorkerLock:
         self.path = folder / f"{name}.lock"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            self._fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, _defaults.FILE_MODE)
         except OSError as error:
             raise _unusable(folder, error) from error
 
