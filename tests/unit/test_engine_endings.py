@@ -7,6 +7,7 @@ import contextlib
 import copy
 import gc
 import sys
+import threading
 
 import anyio
 import pytest
@@ -17,6 +18,7 @@ from durable_core.history import (
 )
 from support.engine_asking import answer, begun, call, kinds, other, start
 from support.engine_runs import Driver, flow
+from support.waiting import until
 
 # Generators
 
@@ -191,6 +193,29 @@ def test_anyios_task_groups_work_as_everywhere():
 
     assert driver.result == ["c", "a", "b"]
     driver.check_replays()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_of_anyio_that_outlives_its_run_ends():
+    go = threading.Event()
+    threads = []
+
+    def work():
+        threads.append(threading.current_thread())
+        go.wait(10)
+
+    async def code():
+        await anyio.to_thread.run_sync(work)
+
+    driver = begun(code)
+    driver.run.close()
+    go.set()
+    until(lambda: threads, "the thread to begin")
+    # It is no daemon: the process could not exit as long as it waits for more work.
+    threads[0].join(5)
+    ended = not threads[0].is_alive()
+    threads[0].queue.put(None)  # so that at least this process can
+    assert ended
 
 
 def test_anyios_deadlines_are_timers():

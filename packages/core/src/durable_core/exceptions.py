@@ -241,7 +241,8 @@ class WorkflowQueryFailedError(CallError):
         return self.__cause__
 
 
-class NotSupported(CallError, RuntimeError):  # the documented name
+# No RuntimeError: anyio takes that for the end of a loop, and its thread then waits for ever.
+class NotSupported(CallError):  # the documented name
     """This engine, or this version, cannot do what was asked."""
 
 
