@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from durable_core import activity, workflow
+from durable_core.adapter import Unit, UnitOptions, current_engine
 
 from support.engine_runs import Driver, flow
 
@@ -19,6 +20,12 @@ async def other(question):
 
 def start(name):
     return workflow.start_activity(ask, name)
+
+
+def patient(name):
+    """Ask for an activity that, when it is cancelled, waits for its outcome."""
+    options = UnitOptions(wait_cancellation_completed=True)
+    return current_engine().schedule(Unit(name="ask", body=ask, args=(name,), options=options))
 
 
 async def call(name):

@@ -14,7 +14,7 @@ from durable_core.history import (
     CancelTimer,
     StartTimer,
 )
-from support.engine_asking import answer, args_of, begun, call, kinds, start
+from support.engine_asking import answer, args_of, ask, begun, call, kinds, start
 
 # One after the other, and side by side
 
@@ -124,6 +124,113 @@ def test_as_completed_yields_in_recorded_order():
 
     assert driver.result == [f"answer to {name}" for name in "dbac"]
     driver.check_replays()
+
+
+def test_the_workflows_own_as_completed_starts_coroutines_in_their_order():
+    async def code():
+        return [await f for f in workflow.as_completed([call(name) for name in "abcdefghij"])]
+
+    driver = begun(code)
+    assert args_of(driver) == list("abcdefghij")
+    for name in "jihgfedcba":
+        answer(driver, name)
+
+    assert driver.result == [f"answer to {name}" for name in "jihgfedcba"]
+    driver.check_replays()
+
+
+def test_the_workflows_own_as_completed_has_a_timeout():
+    async def code():
+        first, second = workflow.as_completed([call("a"), call("b")], timeout=5)
+        found = await first
+        with pytest.raises(TimeoutError):
+            await second
+
+        return found
+
+    driver = begun(code)
+    answer(driver, "b")
+    driver.fire()
+
+    assert driver.result == "answer to b"
+    driver.check_replays()
+
+
+def test_the_workflows_own_wait_returns_lists_in_the_order_in_which_they_were_given():
+    async def code():
+        handles = [start(name) for name in "abcd"]
+        done, pending = await workflow.wait(handles, timeout=5)
+        assert type(done) is type(pending) is list
+        return [[handles.index(handle) for handle in found] for found in (done, pending)]
+
+    driver = begun(code)
+    answer(driver, "d")
+    answer(driver, "b")
+    driver.fire()
+
+    assert driver.result == [[1, 3], [0, 2]]
+    driver.check_replays()
+
+
+@pytest.mark.parametrize(
+    ("waited", "error"), [([], ValueError), ([call], TypeError)], ids=["nothing", "a coroutine"]
+)
+def test_the_workflows_own_wait_refuses_what_asyncios_does(waited, error):
+    async def code():
+        coros = [fn("a") for fn in waited]
+        with pytest.raises(error):
+            await workflow.wait(coros)
+
+        for coro in coros:
+            coro.close()
+
+    begun(code).check_replays()
+
+
+@pytest.mark.parametrize("timeout", [0, -1])
+def test_wait_for_without_any_time_starts_nothing(timeout):
+    async def code():
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(call("a"), timeout)
+
+        return await asyncio.wait_for(call("b"), None)
+
+    driver = begun(code)
+    assert args_of(driver) == ["b"]
+    answer(driver, "b")
+    driver.check_replays()
+
+
+def test_what_the_loop_replaces_is_as_ever_outside_of_workflows():
+    async def code():
+        return await asyncio.wait_for(call("a"), 5)
+
+    async def outside():
+        async def one(name):
+            await asyncio.sleep(0)
+            return name
+
+        found = [await f for f in asyncio.as_completed({one("a")})]
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.Event().wait(), 0.001)
+
+        both = asyncio.gather(one("b"), one("c"))
+        assert hash(both) == object.__hash__(both)
+        return [*found, *await both, await asyncio.wait_for(one("d"), 1)]
+
+    begun(code).close()
+    assert asyncio.run(outside()) == ["a", "b", "c", "d"]
+
+
+def test_gathered_futures_in_a_set_have_the_same_order_on_every_replay():
+    async def code():
+        for both in {asyncio.gather(start(a), start(a + a)) for a in "abcdefghij"}:
+            await workflow.execute_activity(ask, f"about {(await both)[0]}")
+
+    driver = begun(code)
+    driver.run_to_end("first")
+    driver.check_replays()
+    driver.close()
 
 
 def test_events_of_one_activation_are_applied_in_their_order():

@@ -8,11 +8,10 @@ import contextvars
 
 import pytest
 from durable_core import exceptions as ex
-from durable_core.adapter import Unit, UnitOptions, current_engine
 from durable_core.history import (
     CancelActivity,
 )
-from support.engine_asking import answer, args_of, ask, begun, call, kinds, start
+from support.engine_asking import answer, args_of, begun, call, kinds, patient, start
 
 # Cancellation
 
@@ -117,18 +116,10 @@ def test_an_activity_that_others_cancelled_fails_with_a_cancelled_error():
     driver.check_replays()
 
 
-def waiting_unit():
-    return current_engine().schedule(
-        Unit(
-            name="ask", body=ask, args=("a",), options=UnitOptions(wait_cancellation_completed=True)
-        )
-    )
-
-
 @pytest.mark.parametrize("outcome", ["completed", "failed", "cancelled"])
 def test_a_unit_may_ask_to_wait_for_its_outcome_when_cancelled(outcome):
     async def code():
-        task = asyncio.ensure_future(waiting_unit())
+        task = asyncio.ensure_future(patient("a"))
         await call("other")
         task.cancel()
         try:

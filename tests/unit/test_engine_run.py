@@ -70,10 +70,6 @@ def test_results_that_came_in_another_order_come_in_that_order_on_replay(name, o
     assert driver.replay().result == expected
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    reason="open: asyncio.as_completed starts coroutines in the order of a set of their addresses",
-)
 def test_as_completed_over_coroutines_starts_them_in_the_order_in_which_they_were_given():
     async def code():
         calls = [engine_flows.call(n) for n in range(60)]
@@ -168,11 +164,6 @@ def test_now_is_aware_and_utc():
     live(code)
 
 
-@pytest.mark.xfail(
-    sys.version_info < (3, 12),
-    raises=AssertionError,
-    reason="open: wait_for is that of the Python that runs, so a replay on another may differ",
-)
 def test_a_result_behind_its_timeout_in_one_activation_is_too_late_on_every_python():
     driver = Driver(FLOWS["wait_for_in_time"][0])
     driver.begin()

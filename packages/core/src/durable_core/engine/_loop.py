@@ -27,6 +27,8 @@ from typing import Any, NoReturn, Protocol
 from durable_core import _defaults
 from durable_core.exceptions import NotSupported, ReadOnlyContextError, SpinError
 
+from . import _ordered
+
 __all__ = ["Timer", "WorkflowFuture", "WorkflowLoop", "WorkflowTask", "new_loop"]
 
 _MASK = 2**61 - 1
@@ -133,6 +135,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         if collecting:
             gc.disable()
 
+        _ordered.install(WorkflowLoop)
         asyncio._set_running_loop(self)
         sys.set_asyncgen_hooks(firstiter=self._generators.add, finalizer=_keep)
         try:
@@ -160,12 +163,18 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                     "asyncio.sleep(0) or a cancellation that is swallowed"
                 )
 
+            waits = True
             for _ in range(len(ready)):
                 handle = ready.popleft()
                 if not handle._cancelled:
+                    waits = waits and _ordered.redelivers(handle)
                     handle._run()
                     if self.error is not None:
                         break
+
+            if waits and ready and all(map(_ordered.redelivers, ready)):
+                # Nothing else comes of it before the next activation, which goes on with it.
+                break
 
         if len(self._tasks) + len(self._generators) > self._prune_at:
             # In place: the generator hook holds on to the set itself.

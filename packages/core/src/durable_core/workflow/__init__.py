@@ -28,12 +28,14 @@ from ._calls import (
     wait_condition,
 )
 from ._defn import defn, init, query, run, signal
+from ._waiting import as_completed, wait
 
 __all__ = [
     "ActivityHandle",
     "Info",
     "LoggerAdapter",
     "all_handlers_finished",
+    "as_completed",
     "cancellation_reason",
     "defn",
     "execute_activity",
@@ -55,5 +57,6 @@ __all__ = [
     "time_ns",
     "unsafe",
     "uuid4",
+    "wait",
     "wait_condition",
 ]
