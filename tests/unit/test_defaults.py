@@ -83,6 +83,9 @@ ROWS = {
     "workflow id": [("ID_LENGTH", f"1 to {_defaults.ID_LENGTH:,} characters")],
     "namespace, task queue": [("NAMESPACE TASK_QUEUE", f"`{_defaults.NAMESPACE}`")],
     "workflow code that never comes to rest": [("SPIN_LIMIT", f"{_defaults.SPIN_LIMIT:,} steps")],
+    "workflow code that holds up its event loop": [
+        ("BLOCKED_AFTER", f"after {_defaults.BLOCKED_AFTER:g} s")
+    ],
 }
 
 

@@ -43,6 +43,7 @@ RECOVERED_AT_ONCE: Final = 100
 POLL_WAITING: Final = 0.005
 POLL_IDLE: Final = 0.1
 SPIN_LIMIT: Final = 100_000
+BLOCKED_AFTER: Final = 2.0
 
 NEVER: Final = 1e15
 """A time that does not come."""

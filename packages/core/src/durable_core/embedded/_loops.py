@@ -129,7 +129,7 @@ def _close_what_closed_loops_left() -> None:
         _open_stores.pop(loop, None)
         for opening in _loops.pop(loop).values():
             if opening.done() and not opening.cancelled() and opening.exception() is None:
-                opening.result().worker.close_bodies()
+                opening.result().worker.close_threads()
                 opening.result().client.store.close_now()
 
 

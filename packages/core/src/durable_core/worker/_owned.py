@@ -237,8 +237,10 @@ class OwnedRun:
         time = max(self.run.time, self._clock.now(), *dues, 0.0)
         _faults.reach("run.activated.before")
         try:
-            self._worker.refresh(self)
-            activation = self.run.activate(time, events, self.fence)
+            with self._worker.watchdog.watching(self.row.workflow_id):
+                self._worker.refresh(self)
+                activation = self.run.activate(time, events, self.fence)
+
             append = self._appends.activation(self.run, activation, taken, create)
         except Exception as bug:  # noqa: BLE001  # any bug in workflow code stalls the run
             self._stall(bug, taken, create)

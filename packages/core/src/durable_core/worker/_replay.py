@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from durable_core import history
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from durable_core.workflow._defn import Definition
 
     from ._host import Registered
+    from ._watchdog import Watchdog
 
 __all__ = ["Record", "rebuild", "rebuild_at_once"]
 
@@ -48,6 +50,7 @@ async def rebuild(
     *,
     context: contextvars.Context | None = None,
     resources: Mapping[str, Any] | None = None,
+    watchdog: Watchdog | None = None,
 ) -> Run:
     """Return a run as it was after its last activation; the loop goes on meanwhile.
 
@@ -58,7 +61,9 @@ async def rebuild(
     run = Run(start, definition, host, context=context, resources=resources)
     try:
         for count, activation in enumerate(activations, 1):
-            run.replay(activation)
+            with nullcontext() if watchdog is None else watchdog.watching(start.workflow_id):
+                run.replay(activation)
+
             if not count % _AT_ONCE:
                 await asyncio.sleep(0)
     except BaseException:

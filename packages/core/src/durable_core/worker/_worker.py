@@ -27,6 +27,7 @@ from ._owned import LostRunError, OwnedRun, ReleasedRunError
 from ._replay import Record, rebuild, rebuild_at_once
 from ._rewind import rewind_of
 from ._start import row_of
+from ._watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -101,6 +102,7 @@ class Worker:
         self._id: int | None = None
         self._instance: _stalls.Instance | None = None
         self._bodies: Bodies | None = None
+        self._watchdog: Watchdog | None = None
         self._poller: asyncio.Task[None] | None = None
         self._purger: asyncio.Task[None] | None = None
         self._looked_at = -1
@@ -143,6 +145,7 @@ class Worker:
             self.identity, _ids.uuid7(), self.clock.now(), self._build_id
         )
         self._bodies = Bodies(self.identity, self._registered.failures, self._at_once, self.clock)
+        self._watchdog = Watchdog()
         self._client.attach(self)
         poll = self._poll(takes_runs=takes_runs)
         self._poller = asyncio.create_task(poll, name="durable-worker-poll")
@@ -171,16 +174,19 @@ class Worker:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             self._id = None
-            self.close_bodies()
+            self.close_threads()
             if self._stopped is not None:
                 self._stopped.set()
 
             await self.store.release_worker(worker)
 
-    def close_bodies(self) -> None:
-        """Let the threads of bodies end."""
+    def close_threads(self) -> None:
+        """Let the threads of bodies and the watchdog end."""
         if self._bodies is not None:
             self._bodies.close()
+
+        if self._watchdog is not None:
+            self._watchdog.stop()
 
     # What clients of this process ask
 
@@ -336,6 +342,7 @@ class Worker:
             self._registered,
             context=context,
             resources=resources,
+            watchdog=self._watchdog,
         )
 
     # What its runs ask
@@ -362,6 +369,12 @@ class Worker:
         """Runs the bodies of activities."""
         assert self._bodies is not None
         return self._bodies
+
+    @property
+    def watchdog(self) -> Watchdog:
+        """Reports code that holds up the event loop."""
+        assert self._watchdog is not None
+        return self._watchdog
 
     @property
     def instance(self) -> _stalls.Instance:
