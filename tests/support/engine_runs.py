@@ -27,6 +27,7 @@ from durable_core.history import (
     ActivityCompleted,
     ActivityFailed,
     Attempt,
+    CancelRequested,
     CompleteRun,
     Event,
     FailRun,
@@ -144,12 +145,15 @@ class Driver:
         seq = min(self.run.timers, key=lambda s: (self.run.timers[s].when(), s))
         return self.activate(TimerFired(seq=seq), after=0.0)
 
-    def run_to_end(self, order: str = "first", *, limit: int = 1000) -> Driver:
+    def run_to_end(
+        self, order: str = "first", *, cancel_at: int | None = None, limit: int = 1000
+    ) -> Driver:
         """Execute activities and fire timers until the run is closed.
 
         Args:
             order: Which activity ends next: the ``first`` that was asked for, the ``last``, all
                 ``together`` in one activation, or a seed for any number of them in any order.
+            cancel_at: After how many activations the run's cancellation is asked for, if at all.
             limit: How many activations there may be.
         """
         chance = None if order in {"first", "last", "together"} else Random(order)
@@ -160,7 +164,10 @@ class Driver:
             if self.run.closed is not None:
                 return self
 
-            self.activate(*self._next(order, chance))
+            if len(self.record) == cancel_at:
+                self.activate(CancelRequested(request="c", reason="enough"))
+            else:
+                self.activate(*self._next(order, chance))
 
         raise AssertionError(f"the run is not at its end after {limit} activations")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import copy
 import gc
 import sys
@@ -142,6 +143,68 @@ def test_dropping_a_run_goes_through_all_cleanup_that_waits(monkeypatch):
     del driver, code
     gc.collect()
     assert unraisable == []
+
+
+def test_dropping_a_run_goes_through_cleanup_below_generators_and_timeouts(monkeypatch):
+    unraisable, passed = [], []
+    monkeypatch.setattr(sys, "unraisablehook", lambda u: unraisable.append(u.exc_value))
+    variable = contextvars.ContextVar("variable")
+
+    async def code():
+        async def outer():
+            async for number in inner():
+                yield number
+
+        async def inner():
+            try:
+                token = variable.set("set")
+                try:
+                    yield await call("a")
+                finally:
+                    variable.reset(token)
+                    passed.append("undo")
+                    async with asyncio.timeout(5):
+                        await call("undo")
+            finally:
+                passed.append(asyncio.current_task().get_name())
+                await call("undo more")
+
+        async for number in outer():
+            passed.append(number)
+
+    begun(code).run.close()
+    gc.collect()
+    assert passed == ["undo", "workflow"]
+    assert unraisable == []
+
+
+@pytest.mark.parametrize("group", ["crew", "scope"])
+def test_a_task_group_below_a_cancelled_scope_of_anyio_may_wait_for_an_outcome(group):
+    async def code():
+        async def wait():
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(hold())
+
+        async def hold():
+            return await patient("a")
+
+        if group == "scope":
+            with anyio.move_on_after(5):
+                await wait()
+        else:
+            async with anyio.create_task_group() as crew:
+                crew.start_soon(wait)
+                await asyncio.sleep(5)
+                crew.cancel_scope.cancel()
+
+        return "ended"
+
+    driver = begun(code)
+    assert kinds(driver.fire())[-1] == "CancelActivity"
+    driver.complete("ask", "late")
+
+    assert driver.result == "ended"
+    driver.check_replays()
 
 
 def test_dropping_a_run_whose_cleanup_never_ends_gives_up(monkeypatch):

@@ -21,7 +21,7 @@ import math
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from types import CoroutineType
+from types import AsyncGeneratorType, CoroutineType
 from typing import Any, NoReturn, Protocol
 
 from durable_core import _defaults
@@ -32,7 +32,11 @@ from . import _ordered
 __all__ = ["Timer", "WorkflowFuture", "WorkflowLoop", "WorkflowTask", "new_loop"]
 
 _MASK = 2**61 - 1
+_STEPS_OF_GENERATORS = ("async_generator_asend", "async_generator_athrow")
 _CLOSINGS = 1000  # a coroutine that has not ended then never will
+# anyio repeats a cancellation in every pass until the task has ended, which may take the outcome of
+# an activity: after so many the rest is for the next activation.
+_REDELIVERIES = 200
 
 
 class Timer(asyncio.TimerHandle):
@@ -106,7 +110,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._hashes = 0
         self._task_names = 0
         self._tasks: set[WorkflowTask] = set()
-        self._generators: set[Any] = set()
+        # With the tasks that began them, the newest last.
+        self._generators: list[tuple[Any, asyncio.Task[Any] | None]] = []
+        self._set_aside: list[asyncio.Handle] = []
         self._conditions: dict[WorkflowFuture, tuple[Callable[[], bool], contextvars.Context]] = {}
         self._prune_at = 64
         self._closed = False
@@ -137,7 +143,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
         _ordered.install(WorkflowLoop)
         asyncio._set_running_loop(self)
-        sys.set_asyncgen_hooks(firstiter=self._generators.add, finalizer=_keep)
+        sys.set_asyncgen_hooks(firstiter=self._iterated, finalizer=_keep)
         try:
             yield
         finally:
@@ -152,8 +158,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         Raises:
             SpinError: The code keeps scheduling itself.
         """
-        passes = 0
+        passes = redeliveries = 0
         ready = self._ready
+        ready.extend(self._set_aside)
+        self._set_aside.clear()
         while self.error is None and (ready or self._conditions_met()):
             passes += 1
             if passes > _defaults.SPIN_LIMIT:
@@ -163,23 +171,27 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                     "asyncio.sleep(0) or a cancellation that is swallowed"
                 )
 
-            waits = True
+            redelivers = False
             for _ in range(len(ready)):
                 handle = ready.popleft()
-                if not handle._cancelled:
-                    waits = waits and _ordered.redelivers(handle)
-                    handle._run()
-                    if self.error is not None:
-                        break
+                if handle._cancelled:
+                    continue
 
-            if waits and ready and all(map(_ordered.redelivers, ready)):
-                # Nothing else comes of it before the next activation, which goes on with it.
-                break
+                if _ordered.redelivers(handle):
+                    redelivers = True
+                    if redeliveries >= _REDELIVERIES:
+                        self._set_aside.append(handle)
+                        continue
+
+                handle._run()
+                if self.error is not None:
+                    break
+
+            redeliveries += redelivers
 
         if len(self._tasks) + len(self._generators) > self._prune_at:
-            # In place: the generator hook holds on to the set itself.
             self._tasks.difference_update([t for t in self._tasks if t.done()])
-            self._generators.difference_update([g for g in self._generators if g.ag_frame is None])
+            self._generators = [(g, t) for g, t in self._generators if g.ag_frame is not None]
             self._prune_at = 64 + 2 * (len(self._tasks) + len(self._generators))
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -222,24 +234,23 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Close every coroutine and generator of the run, here in its own loop. Never raises."""
         self._closed = True
         self._close_tasks()
-        for generator in list(self._generators):
-            closing = generator.aclose()
-            with contextlib.suppress(BaseException):
-                closing.send(None)
-
-            closing.close()
+        for generator, task in reversed(self._generators):
+            _as_task(task, _close_generator, generator)
 
         self._close_tasks()
         self._generators.clear()
         self._ready.clear()
+        self._set_aside.clear()
 
     def _close_tasks(self) -> None:
         # Not over a copy: cleanup may start further tasks, which never get to run.
         while self._tasks:
             task = self._tasks.pop()
             if not task.done():
-                # In its own context, where the tokens that its `finally` blocks hold are valid.
-                task.get_context().run(_close, task.get_coro())
+                _as_task(task, _close, task.get_coro())
+
+    def _iterated(self, generator: Any) -> None:
+        self._generators.append((generator, asyncio.current_task(self)))
 
     # What asyncio asks of a loop
 
@@ -462,19 +473,58 @@ def _close(coro: Any) -> None:
     for _ in range(_CLOSINGS):
         inner = _innermost(coro)
         with contextlib.suppress(BaseException):
-            inner.close()
+            if isinstance(inner, CoroutineType):
+                inner.close()
+            else:
+                inner.throw(GeneratorExit)
 
         if inner is coro and getattr(coro, "cr_frame", None) is None:
             return
 
 
-def _innermost(coro: Any) -> Any:
-    """Return the coroutine that one waits for in the end, of those that have not ended."""
-    found = coro
-    while isinstance(coro, CoroutineType) and coro.cr_frame is not None:
-        found, coro = coro, coro.cr_await
+def _close_generator(generator: Any) -> None:
+    closing = generator.aclose()
+    with contextlib.suppress(BaseException):
+        closing.send(None)
 
-    return found
+    closing.close()
+
+
+def _as_task(task: Any, function: Callable[[Any], None], closed: Any) -> None:
+    """Close something as its task: `finally` blocks may ask for it, and hold tokens of its context.
+
+    A timeout, for one, can only be entered in a task.
+    """
+    if not isinstance(task, WorkflowTask):
+        function(closed)
+        return
+
+    asyncio.tasks._enter_task(task.get_loop(), task)
+    try:
+        task.get_context().run(function, closed)
+    finally:
+        asyncio.tasks._leave_task(task.get_loop(), task)
+
+
+def _innermost(coro: Any) -> Any:
+    """Return what a coroutine waits for in the end, of what has not ended.
+
+    That is a coroutine, or a step of an asynchronous generator: closing that from the outside would
+    leave the generator suspended for ever.
+    """
+    found = waits_for = coro
+    while True:
+        if isinstance(waits_for, CoroutineType) and waits_for.cr_frame is not None:
+            found, waits_for = waits_for, waits_for.cr_await
+        elif type(waits_for).__name__ in _STEPS_OF_GENERATORS:
+            referents = gc.get_referents(waits_for)
+            generator = next(r for r in referents if isinstance(r, AsyncGeneratorType))
+            if generator.ag_frame is None:
+                return found
+
+            found, waits_for = waits_for, generator.ag_await
+        else:
+            return found
 
 
 _OTHERS = {
