@@ -55,6 +55,7 @@ TIERS = (
     Tier("crash", 270, ("tests/crash",)),
 )
 FAST = TIERS[:1]
+ENGINE = Tier("engine", 240, ("tests/unit/test_engine*.py",), BOTH_CORES)
 LOWEST_SDK = Tier("lowest SDK", 180, ADAPTER, BOTH_CORES)
 
 ROOT = Path(__file__).resolve().parent
@@ -210,7 +211,7 @@ def tests(session: nox.Session) -> None:
     _install_wheels(session)
     _run_tiers(session, TIERS)
     session.run(
-        *(sys.executable, "-m", "nox", "--noxfile", __file__, "--session", "sdk"),
+        *(sys.executable, "-m", "nox", "--noxfile", __file__, "--session", "sdk", "pythons"),
         external=True,
     )
 
@@ -271,6 +272,24 @@ def sdk(session: nox.Session) -> None:
     _run_tiers(session, (LOWEST_SDK,))
 
 
+@nox.session(reuse_venv=False)
+def pythons(session: nox.Session) -> None:
+    """Run the engine's tests on every other Python of this machine."""
+    wheels = _build_wheels(session)
+    for minor, python in _other_pythons().items():
+        own = Path(session.create_tmp()) / minor
+        session.run(
+            *("uv", "venv", "--quiet", "--clear", "--python", python, str(own)), external=True
+        )
+        interpreter = str(own / "bin" / "python")
+        session.run(
+            *("uv", "pip", "install", "--quiet", "--python", interpreter, *wheels),
+            *("--group", "test"),
+            external=True,
+        )
+        _run_tiers(session, (ENGINE._replace(name=f"engine on {minor}"),), interpreter, "-m")
+
+
 @nox.session(reuse_venv=True)
 def bench(session: nox.Session) -> None:
     """Measure, and compare with the targets."""
@@ -301,8 +320,31 @@ def _install_editable(session: nox.Session, *packages: str) -> None:
     session.install(*(part for package in packages for part in ("-e", f"packages/{package}")))
 
 
+def _other_pythons() -> dict[str, str]:
+    """Return the newer Pythons on the path, or kept by pyenv, by minor version."""
+    path = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep)]
+    # What pyenv puts on the path works only for the versions that are switched on.
+    kept = [bin_ for folder in path for bin_ in folder.parent.glob("versions/*/bin")]
+    folders = [*path, *sorted(kept)]
+    found: dict[str, str] = {}
+    for minor in range(sys.version_info.minor + 1, 20):
+        names = (shutil.which(f"python3.{minor}", path=folder) for folder in folders)
+        # A name may be that of a version manager, which does not have it after all.
+        works = (name for name in names if name and not _failure([name, "--version"]))
+        python = next(works, None)
+        if python is not None:
+            found[f"3.{minor}"] = python
+
+    return found
+
+
 def _install_wheels(session: nox.Session, *arguments: str) -> None:
-    """Build the wheel of every package into dist/, check and install it beside the test tools."""
+    """Install the wheel of every package beside the test tools."""
+    session.install(*arguments, *_build_wheels(session), "--group", "test")
+
+
+def _build_wheels(session: nox.Session) -> list[str]:
+    """Build the wheel of every package into dist/, check it and return its path."""
     folder = ROOT / "dist"
     for old in folder.glob("*.whl"):
         old.unlink()
@@ -315,7 +357,7 @@ def _install_wheels(session: nox.Session, *arguments: str) -> None:
     for source in SOURCES.values():
         _check_contents(session, wheels[source.name], source)
 
-    session.install(*arguments, *map(str, wheels.values()), "--group", "test")
+    return [str(path) for path in wheels.values()]
 
 
 def _check_contents(session: nox.Session, built: Path, source: Path) -> None:
@@ -335,9 +377,10 @@ def _check_contents(session: nox.Session, built: Path, source: Path) -> None:
         session.error(f"{built.name} has no py.typed")
 
 
-def _run_tiers(session: nox.Session, tiers: tuple[Tier, ...]) -> None:
+def _run_tiers(session: nox.Session, tiers: tuple[Tier, ...], *python: str) -> None:
     for tier in tiers:
         start = time.monotonic()
         paths = [str(p.relative_to(ROOT)) for name in tier.paths for p in sorted(ROOT.glob(name))]
-        session.run("pytest", *paths, *tier.options, f"--session-timeout={tier.limit}")
+        command = (*python, "pytest", *paths, *tier.options, f"--session-timeout={tier.limit}")
+        session.run(*command, external=bool(python))
         session.log(f"{tier.name}: {time.monotonic() - start:.0f} s of {tier.limit} s")
