@@ -298,7 +298,7 @@ def test_a_worker_that_cannot_write_its_end_ends(store_url, disk):
         client = await Client.connect(store_url)
         worker = Worker(client, task_queue=QUEUE, workflows=[pays], activities=[pay])
         running = asyncio.create_task(worker.run())
-        await eventually(lambda: worker._id is not None, "the worker to start")
+        await eventually(lambda: worker._membership is not None, "the worker to start")
         disk.full = True
         with pytest.raises(ex.StoreError):
             await worker.shutdown()

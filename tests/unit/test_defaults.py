@@ -70,6 +70,10 @@ ROWS = {
     f"a run taken over more than {_defaults.CRASH_LOOP_TAKEOVERS} times without an activation": [
         ("CRASH_LOOP_TAKEOVERS", "")
     ],
+    "a worker's lease": [
+        ("LEASE", f"{_defaults.LEASE:g} s"),
+        ("LEASE_MARGIN", f"last {_defaults.LEASE_MARGIN:.0%}"),
+    ],
     "a stalled run in a worker that keeps running": [
         ("STALL_RETRY_FIRST", f"after {_defaults.STALL_RETRY_FIRST:g} s"),
         ("STALL_RETRY_MAX", f"up to {minutes(_defaults.STALL_RETRY_MAX)}"),

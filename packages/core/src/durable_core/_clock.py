@@ -9,12 +9,24 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-__all__ = ["Alarm", "Clock", "from_timestamp", "now"]
+__all__ = ["Alarm", "Clock", "boottime", "from_timestamp", "now"]
+
+# Linux counts a suspended machine's time by CLOCK_BOOTTIME alone; macOS by each of its monotonic
+# clocks, CLOCK_UPTIME_RAW apart.
+_SINCE_BOOT: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def now() -> float:
     """Return the seconds since the epoch, UTC."""
     return time.time()
+
+
+def boottime() -> float:
+    """Return the seconds since the machine was started, those included in which it was suspended.
+
+    The same in all its processes; setting the clock does not change it.
+    """
+    return time.clock_gettime(_SINCE_BOOT)
 
 
 def from_timestamp(seconds: float) -> datetime:

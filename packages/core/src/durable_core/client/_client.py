@@ -13,6 +13,7 @@ from durable_core.exceptions import WorkflowAlreadyStartedError, WorkflowNotFoun
 from durable_core.history import Packer
 from durable_core.payloads._failures import Registry
 from durable_core.stores import Outcome
+from durable_core.worker._owned import LostRunError
 from durable_core.worker._start import new_start, row_of
 from durable_core.workflow import _defn as workflow_defn
 
@@ -205,12 +206,17 @@ class Client:
             created = self.store.create(row_of(start), data, packer.items, reuse=reuse)
             return await created is Outcome.ACCEPTED
 
-        try:
-            await worker.begin(start, reuse=reuse).created
-        except WorkflowAlreadyStartedError:
-            return False
+        while True:
+            await worker.ready()
+            try:
+                await worker.begin(start, reuse=reuse).created
+            except WorkflowAlreadyStartedError:
+                return False
+            except LostRunError:
+                # The worker was taken for dead, and nothing was created.
+                continue
 
-        return True
+            return True
 
     @overload
     async def execute_workflow(

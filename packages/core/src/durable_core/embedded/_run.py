@@ -306,6 +306,7 @@ async def _attach_alone(call: _Call) -> OwnedRun | Finished | None:
 async def _attach(call: _Call) -> OwnedRun | Finished | None:
     """Return the run if it is ours now, its end if it has one, None if another owns it."""
     worker, client, start = call.embedded.worker, call.embedded.client, call.start
+    await worker.ready()
     owned = worker.owned_as(start.namespace, start.workflow_id)
     if owned is not None and owned.leaving:
         await asyncio.wait([owned.done])

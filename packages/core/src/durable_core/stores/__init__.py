@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._lease import Lease
 from ._protocol import (
     Append,
     Arrivals,
@@ -20,6 +21,7 @@ __all__ = [
     "Arrivals",
     "Health",
     "InboxRow",
+    "Lease",
     "Loaded",
     "Outcome",
     "PendingRow",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from ._lease import Lease
     from ._stalls import Instance
 
 __all__ = [
@@ -235,8 +236,19 @@ class Store(Protocol):
         """
         ...
 
-    def register_worker(self, identity: str) -> asyncio.Future[int]:
-        """Add a worker that lives until `release_worker` or until this process ends."""
+    def register_worker(self, identity: str, lease: Lease | None = None) -> asyncio.Future[int]:
+        """Add a worker that lives until `release_worker` or until this process ends.
+
+        Args:
+            identity: Its name in histories.
+            lease: Renewed from now on, as long as it is needed. If the worker owns runs when it is
+                past, whoever looks next marks the worker as dead: every append of it is refused
+                then. Of the default length, and always needed, if it is None.
+        """
+        ...
+
+    def renew_worker(self, worker: int) -> asyncio.Future[bool]:
+        """Renew the lease of a worker of this store now; return whether the worker lives."""
         ...
 
     def release_worker(self, worker: int) -> asyncio.Future[None]:

@@ -14,6 +14,7 @@ import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from durable_core import _clock, _defaults, _faults
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from durable_core.engine import Pending
     from durable_core.history import Start
     from durable_core.payloads._failures import Registry
+
+    from ._membership import Membership
 
 __all__ = ["Bodies", "Job", "backoff_of_lost", "exhausted"]
 
@@ -86,12 +89,21 @@ class Bodies:
         failures: How exceptions are recorded.
         at_once: How many bodies may run at the same time.
         clock: Tells when attempts begin and end.
+        membership: Says whether a body may start.
     """
 
-    def __init__(self, identity: str, failures: Registry, at_once: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        identity: str,
+        failures: Registry,
+        at_once: int,
+        clock: Clock,
+        membership: Membership,
+    ) -> None:
         self._identity = identity
         self._failures = failures
         self._clock = clock
+        self._membership = membership
         self._slots = asyncio.Semaphore(at_once)
         self._threads = Threads(_defaults.THREADS)
 
@@ -110,6 +122,8 @@ class Bodies:
         Raises:
             asyncio.CancelledError: The task was cancelled, be it on the run's behalf or because the
                 worker ends; the caller knows which.
+            LostRunError: The worker was found dead before the body could start.
+            StoreError: Whether it was cannot be found out.
         """
         seq = job.pending.seq
         while True:
@@ -127,6 +141,8 @@ class Bodies:
                 error: BaseException = ex.CancelledError(
                     "the activity's body raised asyncio.CancelledError"
                 )
+            except _NotStartedError as unstarted:
+                raise unstarted.reason from None
             except (KeyboardInterrupt, SystemExit, GeneratorExit):
                 raise
             except BaseException as raised:  # noqa: BLE001  # whatever a body raises is its outcome
@@ -272,11 +288,21 @@ class Bodies:
         return _faithful.encode_result(result, pending.result, what=f"the result of {what}")
 
     async def _call(self, body: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        if _defn.is_async(body):
-            return await body(*args)
+        """Call a body while the lease holds, which is looked at last of all (ENGINE R16)."""
+        holds = self._membership.holds
+        while True:
+            if not _defn.is_async(body):
+                call = partial(contextvars.copy_context().run, body, *args)
+                result = await self._threads.run(lambda: call() if holds() else _NOT_STARTED)  # noqa: B023
+                if result is not _NOT_STARTED:
+                    return result
+            elif holds():
+                return await body(*args)
 
-        context = contextvars.copy_context()
-        return await self._threads.run(lambda: context.run(body, *args))
+            try:
+                await self._membership.confirm()
+            except Exception as error:
+                raise _NotStartedError(error) from error
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
         if self._threads.closed or not self._threads.at_home:
@@ -324,6 +350,15 @@ class Bodies:
         return delay, 0
 
 
+class _NotStartedError(Exception):
+    """Carries why a body was not started past what bodies raise."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+_NOT_STARTED: Any = object()
 _FINAL_TIMEOUTS = {ex.TimeoutType.SCHEDULE_TO_START, ex.TimeoutType.SCHEDULE_TO_CLOSE}
 
 

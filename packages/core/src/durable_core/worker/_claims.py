@@ -60,7 +60,8 @@ class Claims:
         )
         rests = [r for r, (until, _) in self._resting.items() if until > now]
         wanted = [r for r in rows if not worker.loaded(r.run_id) and r.run_id not in rests]
-        wanted += [r for r in await self._dropped_rows() if r.run_id not in rests]
+        found = {r.run_id for r in rows}
+        wanted += [r for r in await self._dropped_rows() if r.run_id not in {*rests, *found}]
         results = await asyncio.gather(
             *(worker.take(row) for row in wanted), return_exceptions=True
         )

@@ -88,7 +88,7 @@ class OwnedRun:
             broken=self._end,
             interrupted=self._let_go,
         )
-        self._appends = Appends(row, self.fence, worker.id)
+        self._appends = Appends(row, self.fence, worker.membership.number)
         self._events: list[Arrived] = []
         self._inbox: set[int] = set()
         self._claimed = False
@@ -231,6 +231,11 @@ class OwnedRun:
         if self._ended or self._appending or self._leaving:
             return
 
+        # What nobody owns yet is not acted for before its first commit, which needs no lease.
+        if self._claimed and not self._worker.membership.holds():
+            self._ask_first()
+            return
+
         taken, self._events = self._events, []
         events = [a.event for a in taken]
         dues = [self._work.due(e.seq) for e in events if isinstance(e, TimerFired)]
@@ -251,16 +256,36 @@ class OwnedRun:
         future = self._store.append(append)
         future.add_done_callback(lambda done: self._committed(done, activation, taken))
 
+    def _ask_first(self) -> None:
+        """Activate only after the store said that the run is still owned here."""
+        self._queued = True
+        asking = self._loop.create_task(self._worker.membership.confirm())
+        asking.add_done_callback(self._told)
+
+    def _told(self, asking: asyncio.Task[None]) -> None:
+        self._queued = False
+        error = None if asking.cancelled() else asking.exception()
+        if error is not None:
+            self._end(error)
+        else:
+            self._wake()
+
     def _committed(
         self, done: asyncio.Future[Outcome], activation: Activation, taken: Sequence[Arrived]
     ) -> None:
         self._appending = False
         outcome = self._outcome(done)
         if outcome is None:
-            # Also of a run that was dropped meanwhile: its next owner will not.
+            # Also of a run that was dropped meanwhile, and on a lease that is past: what was
+            # committed is told by who committed it, for its next owner will not.
             self._call_back()
 
         if self._ended:
+            if outcome is None:
+                accept(taken)
+            else:
+                refuse(taken, self.row.run_id)
+
             return
 
         if isinstance(outcome, BaseException):
@@ -297,6 +322,11 @@ class OwnedRun:
                     workflow_id=self.row.workflow_id,
                 )
             case Outcome.REFUSED:
+                _log.info(
+                    "run %r: what it was to record here was refused, for this worker does not own "
+                    "it any more",
+                    self.row.workflow_id,
+                )
                 return LostRunError(self.row.run_id)
 
     def _call_back(self) -> None:

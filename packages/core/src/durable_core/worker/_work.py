@@ -9,6 +9,7 @@ from durable_core import _defaults
 from durable_core import exceptions as ex
 from durable_core.history import ActivityFailed, Attempt, PendingActivity
 
+from ._arrived import LostRunError
 from ._bodies import Job, exhausted
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ class Work:
                 raise
 
             event = self._bodies.cancelled(pending, earlier)
-        except ex.StoreError as error:
+        except (ex.StoreError, LostRunError) as error:
             self._broken(error)
             return
         except (KeyboardInterrupt, SystemExit):

@@ -23,6 +23,7 @@ from . import _retention
 from ._bodies import Bodies
 from ._claims import Claims
 from ._host import Registered
+from ._membership import Membership
 from ._owned import LostRunError, OwnedRun, ReleasedRunError
 from ._replay import Record, rebuild, rebuild_at_once
 from ._rewind import rewind_of
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Worker"]
 
 _log = logging.getLogger("durable_core.worker")
+_SHORTEST_LEASE = 0.1
 
 
 class Worker:
@@ -58,13 +60,16 @@ class Worker:
             run from the start, which finds code that is not deterministic: for tests.
         build_id: Which code this is. A run that stalled is tried at once by a worker of another
             build, and by one that was started later.
+        lease: While it owns runs it says within this time that it lives, 10 seconds by default; it
+            does so from a thread of its own, however busy its code is. A worker that is stopped for
+            longer loses its runs to others. One whose process ends loses them at once.
         retention: How long runs of its queue are kept after their end, 30 days unless
             ``$DURABLE_RETENTION_DAYS`` says otherwise; None is for ever. Then they are forgotten,
             and their ids are free again. Of several workers of a queue the shortest time counts.
 
     Raises:
         DefinitionError: A workflow or activity is not decorated, or two have one name.
-        ValueError: A number is too small.
+        ValueError: A number or a time is too small.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class Worker:
         max_concurrent_activities: int = _defaults.BODIES_AT_ONCE,
         max_cached_workflows: int | None = None,
         build_id: str = "",
+        lease: timedelta | None = None,
         retention: timedelta | _retention.Default | None = _retention.DEFAULT,
     ) -> None:
         if max_concurrent_activities < 1:
@@ -93,13 +99,14 @@ class Worker:
         self._at_once = max_concurrent_activities
         self._cached = _cached_runs(max_cached_workflows)
         self._build_id = build_id
+        self._lease = _lease_of(lease)
         self._keep = _retention.keep_for(retention)
         # By run id, the one whose last activation is longest ago first.
         self._owned: dict[str, OwnedRun] = {}
         self._active: dict[str, float] = {}
         self._by_workflow_id: dict[tuple[str, str], OwnedRun] = {}
         self._claims = Claims(self, client.namespace)
-        self._id: int | None = None
+        self._membership: Membership | None = None
         self._instance: _stalls.Instance | None = None
         self._bodies: Bodies | None = None
         self._watchdog: Watchdog | None = None
@@ -135,16 +142,20 @@ class Worker:
         Raises:
             StoreError: The store cannot be written.
         """
-        if self._id is not None:
+        if self._membership is not None:
             raise RuntimeError("this worker is started already")
 
         self._leaving = False
         self._stopped = asyncio.Event()
-        self._id = await self.store.register_worker(self.identity)
+        membership = Membership(self.store, self.identity, self._lease, self._expelled)
+        await membership.join()
+        self._membership = membership
         self._instance = _stalls.Instance(
             self.identity, _ids.uuid7(), self.clock.now(), self._build_id
         )
-        self._bodies = Bodies(self.identity, self._registered.failures, self._at_once, self.clock)
+        self._bodies = Bodies(
+            self.identity, self._registered.failures, self._at_once, self.clock, membership
+        )
         self._watchdog = Watchdog()
         self._client.attach(self)
         poll = self._poll(takes_runs=takes_runs)
@@ -157,7 +168,7 @@ class Worker:
 
     async def shutdown(self) -> None:
         """Stop the bodies, drop the runs from memory and release them for other workers."""
-        if self._id is None:
+        if self._membership is None:
             return
 
         self._leaving = True
@@ -167,18 +178,18 @@ class Worker:
                 background.cancel()
                 await asyncio.gather(background, return_exceptions=True)
 
-        worker = self._id
+        membership = self._membership
         try:
             tasks = [task for owned in self._owned.values() for task in owned.tasks]
             await asyncio.gather(*(owned.hand_over() for owned in list(self._owned.values())))
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
-            self._id = None
+            self._membership = None
             self.close_threads()
             if self._stopped is not None:
                 self._stopped.set()
 
-            await self.store.release_worker(worker)
+            await membership.leave()
 
     def close_threads(self) -> None:
         """Let the threads of bodies and the watchdog end."""
@@ -214,7 +225,7 @@ class Worker:
     def serves(self, task_queue: str, workflow_type: str) -> bool:
         """Return whether a run of that queue and type could start here."""
         return (
-            self._id is not None
+            self._membership is not None
             and task_queue == self.task_queue
             and self._registered.knows_workflow(workflow_type)
         )
@@ -229,7 +240,16 @@ class Worker:
 
     def owns(self, row: RunRow) -> bool:
         """Return whether this worker is the owner that a row names, be the run loaded or not."""
-        return row.owner is not None and row.owner == self._id
+        return self._membership is not None and self._membership.owns(row)
+
+    async def ready(self) -> None:
+        """Return when the worker may take runs: after it was taken for dead, as a new one.
+
+        Raises:
+            StoreError: The store cannot be written, or the worker is being shut down.
+        """
+        self._check_stays()
+        await self.membership.join()
 
     def begin(
         self,
@@ -241,7 +261,8 @@ class Worker:
     ) -> OwnedRun:
         """Create a run here: its start and its first activation become one commit.
 
-        The caller awaits `OwnedRun.created` before it acknowledges anything.
+        The caller awaits `OwnedRun.created` before it acknowledges anything. If that raises
+        `LostRunError`, nothing was created; try again after `ready`.
 
         Raises:
             StoreClosedError: The worker is being shut down.
@@ -279,7 +300,7 @@ class Worker:
             Exception: The code met a mismatch or a bug in replay; the run has stalled.
             StoreError: It cannot be read or written, or the worker is being shut down.
         """
-        self._check_stays()
+        await self.ready()
         loaded = await self.store.load(row)
         fresh = loaded.row
         if fresh.fence != row.fence or (fresh.status != "running" and not reopen):
@@ -353,16 +374,16 @@ class Worker:
         return self._client.store
 
     @property
-    def id(self) -> int:
-        """Number of the worker in the store.
+    def membership(self) -> Membership:
+        """Its place in the store.
 
         Raises:
             StoreClosedError: It is not running.
         """
-        if self._id is None:
+        if self._membership is None:
             raise ex.StoreClosedError("this worker is not running")
 
-        return self._id
+        return self._membership
 
     @property
     def bodies(self) -> Bodies:
@@ -413,11 +434,25 @@ class Worker:
         if isinstance(error, (ex.StoreError, LostRunError)) and not given_up:
             self._claims.dropped(owned.row)
 
-        self._active.pop(owned.row.run_id, None)
-        self._owned.pop(owned.row.run_id, None)
+        if self._owned.get(owned.row.run_id) is owned:
+            del self._owned[owned.row.run_id]
+            self._active.pop(owned.row.run_id, None)
+
         key = (owned.row.namespace, owned.row.workflow_id)
         if self._by_workflow_id.get(key) is owned:
             del self._by_workflow_id[key]
+
+        if self._membership is not None:
+            self._membership.need(owns=bool(self._owned))
+
+    def _expelled(self) -> int:
+        """Drop every run: others took this worker for dead."""
+        owned = list(self._owned.values())
+        for each in owned:
+            each.lose()
+
+        self.look_again()
+        return len(owned)
 
     # Taking runs of the queue
 
@@ -426,6 +461,7 @@ class Worker:
             seen = self._client.changes.count
             due = None
             try:
+                await self.ready()
                 await self._look()
                 if takes_runs:
                     due = await self._claims.make()
@@ -448,7 +484,7 @@ class Worker:
         if not before:
             return
 
-        arrivals = await self.store.arrivals(self.id)
+        arrivals = await self.store.arrivals(self.membership.number)
         for owned in before:
             if owned.open and owned.row.run_id not in arrivals.owned:
                 owned.lose()
@@ -501,7 +537,7 @@ class Worker:
                 run_id=row.run_id,
                 expected_fence=row.fence,
                 fence=row.fence + 1,
-                owner=self.id,
+                owner=self.membership.number,
                 claim=True,
                 release=True,
                 wake=_defaults.NEVER,
@@ -515,9 +551,23 @@ class Worker:
 
     def _own(self, run: Run, row: RunRow) -> OwnedRun:
         owned = OwnedRun(run, row, worker=self)
+        self.membership.need(owns=True)
         self._owned[row.run_id] = owned
         self._by_workflow_id.setdefault((row.namespace, row.workflow_id), owned)
         return owned
+
+
+def _lease_of(given: timedelta | None) -> float:
+    if given is None:
+        return _defaults.LEASE
+
+    if given.total_seconds() < _SHORTEST_LEASE:
+        raise ValueError(
+            f"lease must be {_SHORTEST_LEASE:g} s or more, got {given}: it is renewed three times "
+            "in that time, and a commit may take a while"
+        )
+
+    return given.total_seconds()
 
 
 def _cached_runs(given: int | None) -> int:

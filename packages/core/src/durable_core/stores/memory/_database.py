@@ -31,6 +31,7 @@ __all__ = ["Database"]
 @dataclass(slots=True)
 class _Worker:
     identity: str
+    until: float
     alive: bool = True
     released: bool = False
 
@@ -76,6 +77,9 @@ class Database:
 
     def append(self, append: Append) -> Outcome:
         """Add to a run; see `Store.append`."""
+        if not self.alive(append.owner):
+            return Outcome.REFUSED
+
         if append.start is not None:
             row, start = append.start
             if self._in_use(row, append.reuse):
@@ -207,12 +211,27 @@ class Database:
         self.version += 1
         return Outcome.ACCEPTED
 
-    def register(self, identity: str) -> int:
-        """Add a worker and return its number."""
+    def register(self, identity: str, until: float) -> int:
+        """Add a worker whose lease ends at a time, and return its number."""
         number = next(self._worker_numbers)
-        self._workers[number] = _Worker(identity)
+        self._workers[number] = _Worker(identity, until)
         self.version += 1
         return number
+
+    def renew(self, worker: int, until: float) -> bool:
+        """Let a lease end later; return whether the worker lives."""
+        if self.alive(worker):
+            self._workers[worker].until = until
+            return True
+
+        return False
+
+    def bury_late(self, now: float) -> None:
+        """Mark workers that own runs and did not renew their lease as dead."""
+        owners = {run.row.owner for run in self._runs.values()}
+        for number, worker in self._workers.items():
+            if worker.until <= now and number in owners:
+                self.bury(number, released=False)
 
     def bury(self, worker: int, *, released: bool) -> None:
         """Mark a worker as dead, or as shut down."""

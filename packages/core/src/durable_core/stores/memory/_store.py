@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from durable_core import _clock, _defaults
 from durable_core.exceptions import NotSupported, StoreClosedError, StoreCorruptError
+from durable_core.stores._lease import Lease
 from durable_core.stores._protocol import (
     Append,
     Arrivals,
@@ -46,7 +49,9 @@ class MemoryStore:
         self._name = name
         self._database = Database() if name is None else _shared.setdefault(name, Database())
         self._loop = asyncio.get_running_loop()
-        self._workers: set[int] = set()
+        self._workers: dict[int, Lease] = {}
+        self._renewer: threading.Thread | None = None
+        self._wake = threading.Event()
         self._seen = -1
         self._closed = False
 
@@ -59,7 +64,12 @@ class MemoryStore:
 
     def append(self, append: Append) -> asyncio.Future[Outcome]:
         """Add to a run; see `Store.append`."""
-        return self._write(lambda d: d.append(append))
+
+        def add(database: Database) -> Outcome:
+            self._renew(append.owner)
+            return database.append(append)
+
+        return self._write(add)
 
     def create(
         self, row: RunRow, start: bytes, items: Mapping[str, bytes], *, reuse: Reuse = "always"
@@ -93,26 +103,38 @@ class MemoryStore:
         """Let any worker try a stalled run, or one that ended without a result, now."""
         return self._write(lambda d: d.revive(run_id, reopen=reopen))
 
-    def register_worker(self, identity: str) -> asyncio.Future[int]:
+    def register_worker(self, identity: str, lease: Lease | None = None) -> asyncio.Future[int]:
         """Add a worker, which lives until it is released or the store is closed."""
+        held = lease or Lease(_defaults.LEASE)
 
         def register(database: Database) -> int:
-            worker = database.register(identity)
-            self._workers.add(worker)
+            held.until = _clock.boottime() + held.length
+            worker = database.register(identity, held.until)
+            self._workers[worker] = held
             return worker
 
-        return self._write(register)
+        if self._renewer is None and not self._closed:
+            self._renewer = threading.Thread(target=self._keep, name="durable-lease", daemon=True)
+            self._renewer.start()
+
+        registered = self._write(register)
+        self._wake.set()
+        return registered
+
+    def renew_worker(self, worker: int) -> asyncio.Future[bool]:
+        """Renew the lease of a worker of this store now."""
+        return self._write(lambda _: self._renew(worker))
 
     def release_worker(self, worker: int) -> asyncio.Future[None]:
         """End a worker."""
-        self._workers.discard(worker)
+        self._workers.pop(worker, None)
         return self._write(lambda d: d.bury(worker, released=True))
 
     # Reading
 
     async def owner_alive(self, row: RunRow) -> bool:
         """Return whether a living worker owns the run."""
-        return self._read(lambda d: d.alive(row.owner))
+        return self._read_of_the_living(lambda d: d.alive(row.owner))
 
     async def find(
         self, namespace: str, workflow_id: str, run_id: str | None = None
@@ -147,7 +169,7 @@ class MemoryStore:
         limit: int,
     ) -> Sequence[RunRow]:
         """Return open runs of a queue that a worker may take now, oldest first."""
-        return self._read(
+        return self._read_of_the_living(
             lambda d: d.claimable(namespace, task_queue, workflow_types, by, now, limit)
         )
 
@@ -159,7 +181,7 @@ class MemoryStore:
         self, namespace: str, workflow_type: str, *, limit: int, after: RunRow | None = None
     ) -> Sequence[RunRow]:
         """Return open bound runs of a workflow that no living worker owns, oldest first."""
-        return self._read(lambda d: d.orphans(namespace, workflow_type, limit, after))
+        return self._read_of_the_living(lambda d: d.orphans(namespace, workflow_type, limit, after))
 
     async def next_wake(self, namespace: str, task_queue: str) -> float | None:
         """Return when the first of a queue's sleeping runs is due."""
@@ -171,7 +193,7 @@ class MemoryStore:
 
     async def purge(self, namespace: str, task_queue: str, before: float, *, limit: int) -> int:
         """Forget runs that have ended, and workers that are gone; return how many runs."""
-        return self._read(lambda d: d.purge(namespace, task_queue, before, limit))
+        return self._read_of_the_living(lambda d: d.purge(namespace, task_queue, before, limit))
 
     async def newest(
         self, namespace: str, *, workflow_type: str | None, status: str | None, limit: int
@@ -181,7 +203,7 @@ class MemoryStore:
 
     async def check(self) -> Health:
         """Return who works on the store."""
-        return self._read(Database.health)
+        return self._read_of_the_living(Database.health)
 
     def changed(self) -> bool:
         """Return whether anybody changed anything since the last call."""
@@ -205,6 +227,39 @@ class MemoryStore:
 
         self._workers.clear()
         self._closed = True
+        if self._renewer is not None:
+            self._wake.set()
+            self._renewer.join()
+
+    def _keep(self) -> None:
+        """Renew leases in a thread of its own: code that blocks the event loop loses none."""
+        while not self._closed:
+            self._wake.clear()
+            with _lock:
+                for worker in [w for w, lease in self._workers.items() if lease.needed]:
+                    self._renew(worker)
+
+                shortest = min((at.length for at in self._workers.values()), default=1.0)
+
+            self._wake.wait(shortest / 3)
+
+    def _renew(self, worker: int) -> bool:
+        """Renew a lease and return whether the worker lives. The caller holds the lock."""
+        lease = self._workers.get(worker)
+        if lease is None or lease.lost:
+            return False
+
+        until = _clock.boottime() + lease.length
+        if self._database.renew(worker, until):
+            lease.until = until
+            return True
+
+        lease.lost = True
+        if lease.when_lost is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and its worker with it
+                self._loop.call_soon_threadsafe(lease.when_lost)
+
+        return False
 
     def _write(self, change: Callable[[Database], T]) -> asyncio.Future[T]:
         future: asyncio.Future[Any] = self._loop.create_future()
@@ -224,3 +279,12 @@ class MemoryStore:
 
         with _lock:
             return read(self._database)
+
+    def _read_of_the_living(self, read: Callable[[Database], T]) -> T:
+        """Read after those were found dead that did not renew their lease."""
+
+        def look(database: Database) -> T:
+            database.bury_late(_clock.boottime())
+            return read(database)
+
+        return self._read(look)

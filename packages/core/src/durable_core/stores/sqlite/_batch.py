@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from durable_core.stores._protocol import Append, InboxRow, Outcome, Reuse, RunRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     import apsw
 
@@ -66,13 +66,27 @@ class _Rows:
 
 
 def write(
-    connection: apsw.Connection, sql: Mapping[str, str], members: Sequence[Member]
+    connection: apsw.Connection,
+    sql: Mapping[str, str],
+    members: Sequence[Member],
+    living: Collection[int],
 ) -> list[Outcome]:
     """Write a batch inside the open transaction and return what became of each member.
+
+    Args:
+        connection: Its transaction is open.
+        sql: The statements.
+        members: What is to be written.
+        living: Those of the workers that make appends that nobody has found dead.
 
     Invariant: no two members are of one run, sent events apart.
     """
     outcomes = dict.fromkeys(range(len(members)), Outcome.ACCEPTED)
+    for i, member in enumerate(members):
+        # Also what would create a run: it must not be there without its first activation.
+        if isinstance(member, Append) and member.owner not in living:
+            outcomes[i] = Outcome.REFUSED
+
     # First, so that a run whose last activation is in this batch is still open to them; it is then
     # refused, and takes them up.
     _send(connection, sql, members, outcomes)
@@ -158,7 +172,11 @@ def _create_runs(
     for i, member in enumerate(members):
         if isinstance(member, Create):
             created.append((i, member.row, member.start, member.reuse))
-        elif isinstance(member, Append) and member.start is not None:
+        elif (
+            isinstance(member, Append)
+            and member.start is not None
+            and outcomes[i] is Outcome.ACCEPTED
+        ):
             created.append((i, *member.start, member.reuse))
 
     if not created:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from durable_core import _clock, _ids, history
+from durable_core import _clock, _defaults, _ids, history
 from durable_core.exceptions import (
     NotSupported,
     StoreClosedError,
@@ -17,6 +18,7 @@ from durable_core.exceptions import (
     WorkflowNotFoundError,
 )
 from durable_core.stores import _sql
+from durable_core.stores._lease import Lease, boot_id
 from durable_core.stores._protocol import (
     Append,
     Arrivals,
@@ -30,6 +32,7 @@ from durable_core.stores._protocol import (
 )
 
 from . import _batch, _locks, _open
+from ._leases import Leases
 from ._writer import Call, Writer
 
 if TYPE_CHECKING:
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
 __all__ = ["SqliteStore"]
 
 T = TypeVar("T")
+
+_log = logging.getLogger("durable_core.stores")
 
 _RUN_COLUMNS = (
     "id, namespace, workflow_id, workflow_type, task_queue, bound, status, started, closed, "
@@ -57,7 +62,8 @@ class SqliteStore:
         self._path = path
         self._pid = os.getpid()
         writer, self._reader, self._poller = connections
-        self._writer = Writer(path, writer, _SQL)
+        self._leases = Leases(_SQL)
+        self._writer = Writer(path, writer, _SQL, self._leases)
         # Reads of long histories must not hold up the loop; one thread keeps them in order.
         self._reads = ThreadPoolExecutor(1, thread_name_prefix="durable-reader")
         self._locks: dict[int, _locks.WorkerLock] = {}
@@ -131,13 +137,15 @@ class SqliteStore:
 
         return self._writer.submit(Call(revive))
 
-    def register_worker(self, identity: str) -> asyncio.Future[int]:
+    def register_worker(self, identity: str, lease: Lease | None = None) -> asyncio.Future[int]:
         """Add a worker and take the lock that says it lives."""
         self._check_process()
+        held = lease or Lease(_defaults.LEASE)
         lock = _locks.WorkerLock(self._lock_folder, _ids.uuid7())
 
         def insert(connection: apsw.Connection) -> int:
-            values = (identity, lock.path.name, _clock.now())
+            held.until = _clock.boottime() + held.length
+            values = (identity, lock.path.name, _clock.now(), boot_id(), held.until)
             return int(cast("int", connection.execute(_SQL["register_worker"], values).get))
 
         async def register() -> int:
@@ -148,13 +156,22 @@ class SqliteStore:
                 raise
 
             self._locks[worker] = lock
+            self._leases.add(worker, held)
+            self._writer.look_again()
             return worker
 
         return asyncio.ensure_future(register())
 
+    def renew_worker(self, worker: int) -> asyncio.Future[bool]:
+        """Renew the lease of a worker of this store now."""
+        self._check_process()
+        return self._writer.submit(Call(lambda c: self._leases.renew(c, worker)))
+
     def release_worker(self, worker: int) -> asyncio.Future[None]:
         """Mark a worker as dead and drop its lock."""
         self._check_process()
+
+        self._leases.remove(worker)
 
         async def release() -> None:
             try:
@@ -177,21 +194,37 @@ class SqliteStore:
 
         owner = row.owner
         found = await self._read(lambda c: c.execute(_SQL["worker"], (owner,)).fetchone())
-        if found is None or not found[2]:
-            return False
-
-        if not _locks.is_dead(self._lock_folder / str(found[1])):
-            return True
-
-        await self._bury(owner)
-        return False
+        return found is not None and not await self._bury_if_dead(found)
 
     async def bury_dead(self) -> None:
-        """Mark every worker whose process ended as dead."""
+        """Mark every worker as dead whose process ended, or whose lease ran out."""
         rows: list[Any] = await self._read(lambda c: c.execute(_SQL["living_workers"]).fetchall())
-        for worker, _, lock_file in rows:
-            if worker not in self._locks and _locks.is_dead(self._lock_folder / lock_file):
-                await self._bury(worker)
+        for row in rows:
+            if row[0] not in self._locks:
+                await self._bury_if_dead(row)
+
+    async def _bury_if_dead(self, row: Any) -> bool:
+        """Mark a worker as dead if it is, unless it renews its lease meanwhile."""
+        worker, identity, lock_file, boot, until, owns = row
+        if boot != boot_id() or _locks.is_dead(self._lock_folder / lock_file):
+            await self._bury(worker)
+            return True
+
+        # One that owns nothing does not renew its lease, and nobody waits for its runs.
+        late = _clock.boottime() - until
+        if not owns or late < 0:
+            return False
+
+        buried = bool(await self._bury(worker, lease_until=until))
+        if buried:
+            _log.warning(
+                "worker %s is stopped or stuck: its lease ran out %.1f s ago, and it is refused "
+                "from now on. Its runs go to other workers",
+                identity,
+                late,
+            )
+
+        return buried
 
     async def find(
         self, namespace: str, workflow_id: str, run_id: str | None = None
@@ -278,7 +311,7 @@ class SqliteStore:
             lambda c: c.execute(_SQL["runs_closed"], values).fetchall()
         )
 
-        def forget(connection: apsw.Connection) -> int:
+        def forget(connection: apsw.Connection) -> tuple[int, list[str]]:
             asked = json.dumps([run for (run,) in rows])
             gone: list[Any] = connection.execute(_SQL["forget_runs"], (asked, before)).fetchall()
             runs = json.dumps([run for run, _ in gone])
@@ -287,11 +320,16 @@ class SqliteStore:
 
             lineages = json.dumps([lineage for _, lineage in gone])
             connection.execute(_SQL["forget_items"], (lineages,))
-            connection.execute(_SQL["forget_workers"])
+            files: list[Any] = connection.execute(_SQL["forget_workers"]).fetchall()
             connection.execute(_SQL["shrink"]).fetchall()
-            return len(gone)
+            return len(gone), [file for (file,) in files]
 
-        return int(await self._writer.submit(Call(forget)))
+        gone, files = await self._writer.submit(Call(forget))
+        for file in files:
+            # That of a worker which was stopped and then killed is still there.
+            _locks.is_dead(self._lock_folder / file)
+
+        return int(gone)
 
     async def newest(
         self, namespace: str, *, workflow_type: str | None, status: str | None, limit: int
@@ -305,7 +343,7 @@ class SqliteStore:
         rows: list[Any] = await self._read(lambda c: c.execute(_SQL["living_workers"]).fetchall())
         found = await self._read(lambda c: c.execute("PRAGMA quick_check(20)").fetchall())
         problems = [str(problem) for (problem,) in found if problem != "ok"]
-        return Health(problems=problems, workers=[str(identity) for _, identity, _ in rows])
+        return Health(problems=problems, workers=[str(identity) for _, identity, *_ in rows])
 
     def changed(self) -> bool:
         """Return whether anybody committed since the last call."""
@@ -349,8 +387,10 @@ class SqliteStore:
     def _lock_folder(self) -> Path:
         return self._path.with_name(self._path.name + "-workers")
 
-    def _bury(self, worker: int, *, released: bool = False) -> asyncio.Future[Any]:
-        values = (worker, released)
+    def _bury(
+        self, worker: int, *, released: bool = False, lease_until: float | None = None
+    ) -> asyncio.Future[Any]:
+        values = (worker, released, lease_until)
         return self._writer.submit(
             Call(lambda c: c.execute(_SQL["bury_worker"], values).fetchall())
         )

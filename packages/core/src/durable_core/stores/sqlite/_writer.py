@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from ._leases import Leases
+
 __all__ = ["Call", "Writer"]
 
 _BUSY_LIMIT = 60.0
@@ -45,16 +47,19 @@ class Call:
 @dataclass(slots=True)
 class _Request:
     work: _batch.Member | Call
-    future: asyncio.Future[Any]
+    future: asyncio.Future[Any] | None  # None if nobody waits
 
 
 class Writer:
     """Owns the connection that writes. `submit` is for its loop; the rest is the thread's."""
 
-    def __init__(self, path: Path, connection: apsw.Connection, sql: Mapping[str, str]) -> None:
+    def __init__(
+        self, path: Path, connection: apsw.Connection, sql: Mapping[str, str], leases: Leases
+    ) -> None:
         self._path = path
         self._connection = connection
         self._sql = sql
+        self._leases = leases
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Request] = deque()
         self._wake = threading.Condition()
@@ -80,6 +85,11 @@ class Writer:
 
         return future
 
+    def look_again(self) -> None:
+        """Find out anew when the next lease is to be renewed."""
+        with self._wake:
+            self._wake.notify()
+
     def close(self) -> None:
         """Write what is queued, then end the thread. Blocks until that is done."""
         with self._wake:
@@ -93,7 +103,15 @@ class Writer:
         try:
             while batch := self._next_batch():
                 answers = self._commit(connection, batch)
+                if batch[0].future is None and isinstance(answers[0], BaseException):
+                    self._leases.failed(answers[0])
+
                 try:
+                    # First, so that a worker learns of its own death before its writes are refused.
+                    for lease in self._leases.take_lost():
+                        if lease.when_lost is not None:
+                            self._loop.call_soon_threadsafe(lease.when_lost)
+
                     self._loop.call_soon_threadsafe(_answer, batch, answers)
                 except RuntimeError:
                     # The loop is gone, and with it everybody who waited; what is durable stays so.
@@ -108,7 +126,11 @@ class Writer:
                 if self._closing:
                     return []
 
-                self._wake.wait()
+                left = self._leases.wait()
+                if left is not None and left <= 0:
+                    return [_Request(Call(self._leases.renew_due), None)]
+
+                self._wake.wait(left)
 
             if isinstance(self._queue[0].work, Call):
                 return [self._queue.popleft()]
@@ -154,11 +176,14 @@ class Writer:
                 answers = [first.run(connection)]
             else:
                 members = [r.work for r in batch if not isinstance(r.work, Call)]
-                answers = _batch.write(connection, self._sql, members)
+                owners = {m.owner for m in members if isinstance(m, Append)}
+                living = self._leases.check(connection, owners)
+                answers = _batch.write(connection, self._sql, members, living)
 
             _faults.reach("store.commit.before")
             connection.execute("COMMIT")
         except BaseException:
+            self._leases.rolled_back()
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             elif (known := self._already_written(connection, batch)) is not None:
@@ -166,6 +191,7 @@ class Writer:
 
             raise
 
+        self._leases.committed()
         _faults.reach("store.commit.after")
         return answers
 
@@ -200,7 +226,7 @@ def _run_of(work: _batch.Member | Call) -> str:
 
 def _answer(batch: list[_Request], answers: list[Any]) -> None:
     for request, answer in zip(batch, answers, strict=True):
-        if request.future.cancelled():
+        if request.future is None or request.future.cancelled():
             continue
 
         if isinstance(answer, BaseException):

@@ -146,19 +146,32 @@ RETURNING id;
 
 -- name: register_worker
 -- Add a worker; returns its id.
-INSERT INTO worker (identity, lock_file, started) VALUES (?1, ?2, ?3) RETURNING id;
+INSERT INTO worker (identity, lock_file, started, boot, lease_until) VALUES (?1, ?2, ?3, ?4, ?5) RETURNING id;
+
+-- name: renew_leases
+-- Renew the leases of workers that nobody has found dead; returns their ids. Columns: 0 worker, 1 until.
+UPDATE worker SET lease_until = j.value ->> 1 FROM json_each(?1) AS j
+WHERE worker.id = j.value ->> 0 AND worker.alive
+RETURNING id;
+
+-- name: living
+-- Those of the workers ?1 (a JSON array) that nobody has found dead.
+SELECT id FROM worker WHERE alive AND id IN (SELECT j.value FROM json_each(?1) AS j);
 
 -- name: bury_worker
--- Mark a worker as dead, or as shut down (?2); returns its id if it was alive until now.
-UPDATE worker SET alive = 0, released = ?2 WHERE id = ?1 AND alive RETURNING id;
+-- Mark a worker as dead, or as shut down (?2), unless it renewed the lease that ended at ?3 (if that is given);
+-- returns its id if it was alive until now.
+UPDATE worker SET alive = 0, released = ?2 WHERE id = ?1 AND alive AND (?3 IS NULL OR lease_until = ?3) RETURNING id;
 
 -- name: worker
--- One worker.
-SELECT identity, lock_file, alive FROM worker WHERE id = ?1;
+-- One worker that nobody has found dead, as `living_workers`.
+SELECT id, identity, lock_file, boot, lease_until, EXISTS (SELECT 1 FROM run AS r WHERE r.owner = w.id)
+FROM worker AS w WHERE w.id = ?1 AND w.alive;
 
 -- name: living_workers
--- Workers that nobody has found dead.
-SELECT id, identity, lock_file FROM worker WHERE alive;
+-- Workers that nobody has found dead, and whether they own runs.
+SELECT id, identity, lock_file, boot, lease_until, EXISTS (SELECT 1 FROM run AS r WHERE r.owner = w.id)
+FROM worker AS w WHERE w.alive;
 
 -- name: run_newest
 -- The newest run of a workflow id.
@@ -246,8 +259,9 @@ WHERE lineage IN (
     SELECT r.lineage FROM run AS r);
 
 -- name: forget_workers
--- Remove workers that are gone and that no run names any more.
-DELETE FROM worker WHERE NOT alive AND id NOT IN (SELECT r.owner FROM run AS r WHERE r.owner IS NOT NULL);
+-- Remove workers that are gone and that no run names any more; returns their lock files.
+DELETE FROM worker WHERE NOT alive AND id NOT IN (SELECT r.owner FROM run AS r WHERE r.owner IS NOT NULL)
+RETURNING lock_file;
 
 -- name: shrink
 -- Give pages that hold nothing back to the file system, at most 8 MiB at a time.

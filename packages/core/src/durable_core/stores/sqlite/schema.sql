@@ -5,13 +5,17 @@
 -- work without an outcome, and events that no activation has taken. Rows of `activation`, `start`
 -- and `item` are never changed.
 
--- Who owns runs. A worker is alive while it holds the lock on its own file beside the database; one
--- that was shut down in order has `released` its runs, any other died with them.
+-- Who owns runs. A worker is dead if the lock on its own file beside the database can be taken, if the machine
+-- was started anew (`boot`), or if it owns runs and did not renew its lease (`lease_until`, in seconds since the
+-- machine was started). Whoever finds it so says so in `alive`; from then on nothing that it writes is accepted.
+-- One that was shut down in order has `released` its runs, any other died with them.
 CREATE TABLE worker (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     identity TEXT NOT NULL,
     lock_file TEXT NOT NULL,
     started REAL NOT NULL,
+    boot TEXT NOT NULL,
+    lease_until REAL NOT NULL,
     alive INTEGER NOT NULL DEFAULT 1,
     released INTEGER NOT NULL DEFAULT 0
 );
