@@ -36,8 +36,8 @@ class Ledger:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
 
-    def write(self, key: object = "", *, args: Any = None) -> None:
-        """Record an effect of the activity whose body calls this."""
+    def write(self, key: object = "", *, args: Any = None, at: float | None = None) -> None:
+        """Record an effect of the activity whose body calls this, now or at an earlier time."""
         info = activity.info()
         effect = Effect(
             workflow_id=info.workflow_id,
@@ -46,7 +46,7 @@ class Ledger:
             args=args,
             attempt=info.attempt,
             pid=os.getpid(),
-            time=time.time(),
+            time=time.time() if at is None else at,
         )
         line = json.dumps(asdict(effect)).encode() + b"\n"
         fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -1,0 +1,197 @@
+"""Zombies: workers that are stopped past their lease, lose their runs, and wake up again.
+
+The oracle is outside of the engine: the ledger says when each body began and in which process, the
+test itself when that process was stopped and woken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from durable_core import Client
+from support import zombie_app
+from support.ledger import Ledger, label
+from support.rows import rows
+from support.waiting import eventually
+
+APP = Path(zombie_app.__file__)
+LEASE = 0.6
+SECONDS = 25.0
+LONG_ROUNDS = 120  # with two workers, and again with three
+OPEN_RUNS = 6
+
+
+@dataclass(frozen=True)
+class Round:
+    """One worker was stopped and woken; ``buried`` if the others had found it dead by then."""
+
+    pid: int
+    identity: str
+    stopped: float
+    woken: float
+    buried: bool
+
+
+class Load:
+    """Keeps some runs open, and remembers what each must return."""
+
+    def __init__(self, client):
+        self._client = client
+        self._tasks = []
+        self.started = 0
+
+    async def fill(self):
+        self._tasks = [task for task in self._tasks if not task.done() or task.result()]
+        while len(self._tasks) < OPEN_RUNS:
+            self.started += 1
+            self._tasks.append(asyncio.create_task(self._see_through(self.started)))
+
+    async def _see_through(self, number):
+        handle = await self._client.start_workflow(
+            "Sum", number, id=f"run-{number}", task_queue=zombie_app.QUEUE
+        )
+        assert await handle.result() == zombie_app.expected(number)
+
+    async def finish(self):
+        await asyncio.gather(*self._tasks)
+
+
+def owners(path):
+    """Return how many open runs each living worker owns, by identity."""
+    found = rows(
+        path,
+        "SELECT w.identity, count(*) FROM run AS r JOIN worker AS w ON w.id = r.owner "
+        "WHERE w.alive GROUP BY w.identity",
+    )
+    return Counter(dict(found))
+
+
+def alive(path, identity):
+    return bool(rows(path, "SELECT 1 FROM worker WHERE identity = ? AND alive", identity))
+
+
+async def play(path, choose, client, workers, enough):
+    """Stop and wake workers until it is enough; return the rounds."""
+    load, rounds = Load(client), []
+    while not enough(len(rounds)):
+        await load.fill()
+        await eventually(lambda: owners(path), "a worker that owns runs", timeout=40)
+        await asyncio.sleep(choose.uniform(0.0, 0.25))
+        owning = [identity for identity in workers if owners(path)[identity]]
+        identity = choose.choice(owning or list(workers))
+        process = workers[identity]
+        process.send(signal.SIGSTOP)
+        stopped = time.time()
+        until = time.monotonic() + LEASE * choose.uniform(1.1, 3.0)
+        while time.monotonic() < until:
+            await load.fill()
+            await asyncio.sleep(0.02)
+
+        buried = not alive(path, identity)
+        woken = time.time()
+        process.send(signal.SIGCONT)
+        rounds.append(Round(process.pid, identity, stopped, woken, buried))
+        if buried:
+            await eventually(lambda i=identity: alive(path, i), "it to join anew", timeout=40)
+
+    await load.finish()
+    return load.started, rounds
+
+
+def late_bodies(path, ledger, rounds):
+    """Return the bodies that began in a process after others had found it dead, and before it
+    had joined anew."""
+    joined = rows(path, "SELECT identity, started FROM worker")
+    found = []
+    for effect in ledger.effects():
+        mine = [r for r in rounds if r.pid == effect.pid and r.woken <= effect.time]
+        if mine and mine[-1].buried:
+            last = mine[-1]
+            if not any(
+                who == last.identity and last.woken <= when <= effect.time for who, when in joined
+            ):
+                found.append((effect, last))
+
+    return found
+
+
+async def check_record(path, client, ledger, started):
+    """Check every record against the ledger; return how many effects happened more than once."""
+    began: dict[str, dict[str, list[float]]] = {}
+    for effect in ledger.effects():
+        began.setdefault(effect.workflow_id, {}).setdefault(label(effect), []).append(effect.time)
+
+    again = 0
+    for number in range(1, started + 1):
+        run = f"run-{number}"
+        history = await client.get_workflow_handle(run).fetch_history()
+        done = [e for e in history.timeline() if e.kind == "activity"]
+        assert len(done) == 3 * zombie_app.STEPS
+        for entry in done:
+            assert entry.status == "completed"
+            times = began[run][f"{entry.name}/{entry.args[-1]}"]
+            # What is recorded has happened before, and does not happen again.
+            assert max(times) <= entry.ended, f"{run}: {entry.name} ran after it was recorded"
+            outcomes = Counter(attempt.outcome for attempt in entry.attempts)
+            assert len(times) <= outcomes.total(), f"{run}: {entry.name} ran {len(times)} times"
+            again += max(len(times) - outcomes["completed"] - outcomes["failed"], 0)
+
+    for (fences,) in rows(
+        path, "SELECT json_group_array(fence ORDER BY number) FROM activation GROUP BY run"
+    ):
+        written = list(map(int, fences.strip("[]").split(",")))
+        assert written == sorted(written), "an owner of earlier wrote after a later one"
+
+    return again
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_worker_that_wakes_up_past_its_lease_neither_writes_nor_acts(
+    processes, store_path, store_url, tmp_path, long, number
+):
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    choose = random.Random(seed)
+    ledger = Ledger(tmp_path / "ledger")
+    surroundings = {"DURABLE_URL": store_url, "LEDGER": ledger.path}
+    workers = {
+        f"worker-{n}": processes.start(APP, f"worker-{n}", LEASE, **surroundings)
+        for n in range(number)
+    }
+
+    async def main():
+        ends = time.monotonic() + SECONDS
+        async with await Client.connect(store_url) as client:
+            started, rounds = await play(
+                store_path,
+                choose,
+                client,
+                workers,
+                lambda played: played >= LONG_ROUNDS if long else time.monotonic() > ends,
+            )
+            return started, rounds, await check_record(store_path, client, ledger, started)
+
+    started, rounds, again = asyncio.run(main())
+    late = late_bodies(store_path, ledger, rounds)
+    output = "\n".join(process.output for process in workers.values())
+    takeovers = sum(r.buried for r in rounds)
+    refused = output.count("was refused, for this worker does not own")
+    woken = output.count("was taken for dead")
+    print(
+        f"{number} workers: {len(rounds)} rounds, {takeovers} takeovers, {woken} workers told that "
+        f"they were dead, {refused} writes refused, {len(late)} late bodies; {started} runs, "
+        f"{len(ledger.effects())} bodies, {again} of them again; seed {seed}"
+    )
+    assert not late, late
+    assert all(process.running for process in workers.values()), output
+    assert takeovers > len(rounds) / 4
+    assert woken >= takeovers
+    assert "Traceback" not in output, output
