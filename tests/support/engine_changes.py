@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from dataclasses import dataclass
 
 from durable_core import activity, workflow
@@ -27,8 +28,14 @@ class Order:
     lines: list[Line]
 
 
+# Where bodies run in threads, a test may hold back the end of this one.
+GATE = threading.Event()
+GATE.set()
+
+
 @activity.defn
 def charge(order):
+    GATE.wait(20)
     return order
 
 
@@ -38,7 +45,7 @@ def ship(order=None):
 
 
 @activity.defn
-def book(order: Order):
+def book(order: Order) -> Order:
     return order
 
 
