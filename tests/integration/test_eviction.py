@@ -75,3 +75,50 @@ def test_a_run_whose_body_runs_stays(store_url, monkeypatch):
             assert "ended body" not in ran
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("read", [False, True], ids=["before it is read", "while it is read"])
+def test_a_signal_in_memory_does_not_overtake_one_that_went_to_the_inbox(
+    store_url, monkeypatch, read
+):
+    monkeypatch.setattr(_defaults, "EVICT_AFTER", 0.1)
+
+    async def main():
+        async with working(store_url) as client:
+            handle = await begin(client, Inbox.run, "ann")
+            await eventually(lambda: not owned_runs(client), "an eviction")
+            load, send, talking = client.store.load, client.store.send, []
+
+            async def talk():
+                await handle.signal(Inbox.take, Note("2"))
+                await eventually(lambda: owned_runs(client), "the run in memory")
+                await handle.signal(Inbox.take, Note("3"))
+
+            async def load_and_talk(row):
+                loaded = await load(row)
+                if not talking:
+                    talking.append(asyncio.create_task(talk()))
+                    # The inbox was read before; the signal comes too late to be among what was.
+                    await (asyncio.sleep(0) if read else eventually(sent.is_set, "a signal"))
+
+                return loaded
+
+            async def send_late(*args, **more):
+                if talking and read:
+                    await eventually(lambda: owned_runs(client), "the run in memory")
+
+                outcome = await send(*args, **more)
+                if talking:
+                    sent.set()
+
+                return outcome
+
+            sent = asyncio.Event()
+            monkeypatch.setattr(client.store, "load", load_and_talk)
+            monkeypatch.setattr(client.store, "send", send_late)
+            await handle.signal(Inbox.take, Note("1"))
+            await eventually(lambda: talking and talking[0].done(), "the signals")
+            await handle.signal(Inbox.end)
+            assert [note.text for note in await handle.result()] == ["1", "2", "3"]
+
+    asyncio.run(main())

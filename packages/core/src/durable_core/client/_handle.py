@@ -312,6 +312,7 @@ class WorkflowHandle(Generic[R]):
             owned = self._client.owned(self._id, self._run_id)
             if owned is not None:
                 with contextlib.suppress(LostRunError):
+                    await owned.caught_up()
                     await owned.receive(event)
                     return
 
@@ -329,6 +330,10 @@ class WorkflowHandle(Generic[R]):
                 row.run_id, inbox, lineage=row.lineage, items=packer.items
             )
             if await sent is Outcome.ACCEPTED:
+                # It may have been loaded meanwhile, and its inbox read before.
+                if (owned := self._client.owned(self._id, self._run_id)) is not None:
+                    owned.inbox.sent += 1
+
                 return
 
     async def _ended(self, what: str) -> ex.WorkflowNotFoundError:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from durable_core.history import Event, Packer, Rewound, Taken, TimerFired
 from durable_core.stores import InboxRow
 
-__all__ = ["Arrived", "LostRunError", "ReleasedRunError", "accept", "refuse", "unread"]
+__all__ = ["Arrived", "Inbox", "LostRunError", "ReleasedRunError", "accept", "refuse", "unread"]
 
 
 class LostRunError(Exception):
@@ -34,6 +34,24 @@ class Arrived:
     row: int | None = None
     accepted: asyncio.Future[None] | None = None
     recorded: bool = False
+
+
+@dataclass(slots=True)
+class Inbox:
+    """How far the inbox of a run that is loaded was read.
+
+    Invariant: what one sender put into it, before the run was loaded, comes before what the same
+    sender hands to the owner afterwards.
+
+    Attributes:
+        rows: Numbers of those that were handed in.
+        sent: Grows when this process puts something into it, perhaps after it was read.
+        seen: What ``sent`` was when the last look at it began.
+    """
+
+    rows: set[int] = field(default_factory=set[int])
+    sent: int = 1
+    seen: int = 0
 
 
 def accept(arrived: Iterable[Arrived]) -> None:

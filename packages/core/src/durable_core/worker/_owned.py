@@ -32,7 +32,7 @@ from durable_core.stores import Append, Outcome, Reuse, RunRow, _stalls
 
 from . import _takeover
 from ._appends import Appends, Creation
-from ._arrived import Arrived, LostRunError, ReleasedRunError, accept, refuse
+from ._arrived import Arrived, Inbox, LostRunError, ReleasedRunError, accept, refuse
 from ._work import Work
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class OwnedRun:
     Attributes:
         run: The run in memory.
         row: Its row as it was before this worker owned it.
+        inbox: How far its inbox was read.
         created: Ends when a run that began here is durable, or with the exception why it is not.
         record: Its activations in force, if every activation is to replay them.
         alone: Whether no caller waits for it, although it is bound.
@@ -90,7 +91,7 @@ class OwnedRun:
         )
         self._appends = Appends(row, self.fence, worker.membership.number)
         self._events: list[Arrived] = []
-        self._inbox: set[int] = set()
+        self.inbox = Inbox()
         self._claimed = False
         self._appending = False
         self._queued = False
@@ -105,6 +106,7 @@ class OwnedRun:
 
     def begin(self, start: bytes, items: Mapping[str, bytes], *, reuse: Reuse) -> None:
         """Create the run and commit it together with its first activation."""
+        self.inbox.seen = self.inbox.sent
         self._activate(create=Creation((self.row, start), items, reuse))
 
     async def take_over(self, loaded: Loaded, rewind: Rewind | None) -> None:
@@ -196,10 +198,33 @@ class OwnedRun:
 
         return accepted
 
+    async def caught_up(self) -> None:
+        """Wait until the inbox holds nothing that this process sent and that is not received.
+
+        Raises:
+            LostRunError: The run has ended, or is owned by somebody else.
+        """
+        while self.inbox.seen < self.inbox.sent:
+            if self._ended:
+                raise LostRunError(self.row.run_id)
+
+            self._worker.look_again()
+            await self._next_state()
+
+    @property
+    def behind(self) -> bool:
+        """Whether it is owned, and its inbox is to be looked at before more comes from here."""
+        return self._claimed and self.inbox.seen < self.inbox.sent
+
+    def looked(self, sent: int) -> None:
+        """Note that its inbox was looked at, which held what had been sent when that began."""
+        self.inbox.seen = sent
+        self._settle()
+
     def receive_row(self, number: int, event: Event) -> None:
         """Hand in an event that is in the inbox; one that was handed in before is ignored."""
-        if number not in self._inbox and not self._ended:
-            self._inbox.add(number)
+        if number not in self.inbox.rows and not self._ended:
+            self.inbox.rows.add(number)
             self._events.append(Arrived(event, row=number))
             if self._claimed:
                 self._wake()
@@ -371,7 +396,7 @@ class OwnedRun:
 
     def wants(self, number: int) -> bool:
         """Return whether an event of the inbox is new to it."""
-        return self._claimed and not self._ended and number not in self._inbox
+        return self._claimed and not self._ended and number not in self.inbox.rows
 
     @property
     def backs_off(self) -> bool:

@@ -481,7 +481,8 @@ class Worker:
     async def _look(self) -> None:
         """Hand to the runs what came for them, and let go of those that are not ours any more."""
         before = [owned for owned in self._owned.values() if owned.open]
-        if not before:
+        behind = [(owned, owned.inbox.sent) for owned in self._owned.values() if owned.behind]
+        if not (before or behind):
             return
 
         arrivals = await self.store.arrivals(self.membership.number)
@@ -495,6 +496,9 @@ class Worker:
                 event = history.event_from(data)
                 items = await self.store.read_items(found.row.lineage, history.references(event))
                 found.receive_row(number, history.resolve(event, dict(items)))
+
+        for owned, sent in behind:
+            owned.looked(sent)
 
     def _evict(self) -> None:
         """Let runs go that only wait, so that they cost no memory (ENGINE R32)."""
