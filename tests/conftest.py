@@ -17,6 +17,9 @@ hypothesis.settings.load_profile("here")
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="run the long crash suite")
     parser.addoption(
+        "--trial", default="", help="run one trial of the random kills again: SEED/NUMBER, or SEED"
+    )
+    parser.addoption(
         "--positional",
         action="store_true",
         help="run agents on the engine that matches by position",
