@@ -215,6 +215,20 @@ def test_a_workflow_is_executed_and_its_result_has_its_type(store_url):
     assert asyncio.run(main()) == Item("total", 150)
 
 
+def test_the_result_of_a_run_that_is_loaded_here_is_not_asked_of_the_store(store_url, monkeypatch):
+    async def main():
+        async with working(store_url) as client:
+            handle = await client.start_workflow(
+                Order.run, args=[[Item("apple", 50)], 20], id="w", task_queue=QUEUE
+            )
+            monkeypatch.setattr(client.store, "find", None)
+            result = await handle.result()
+            monkeypatch.undo()
+            assert await handle.result() == result == Item("total", 80)
+
+    asyncio.run(main())
+
+
 def test_a_handle_describes_a_run_while_it_is_open_and_after_its_end(store_url):
     async def main():
         async with working(store_url) as client:

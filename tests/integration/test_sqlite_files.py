@@ -6,7 +6,7 @@ import asyncio
 import os
 
 from durable_core.stores.sqlite import _locks, _open
-from support.rows import HOLD, WRITE, first, opened, owner_of, rows
+from support.rows import HOLD, WRITE, first, opened, owner_of, rows, step
 from support.waiting import eventually
 
 # Several processes
@@ -49,14 +49,22 @@ def test_a_commit_of_another_process_is_seen_as_a_change(processes, store_path):
     asyncio.run(main())
 
 
-def test_a_commit_of_the_own_process_is_seen_as_a_change(store_path):
+def test_only_what_may_concern_others_is_a_change_of_the_own_store(store_path):
     async def main():
-        async with opened(store_path) as store:
+        async with opened(store_path) as store, opened(store_path) as other:
             worker = await store.register_worker("me")
-            store.changed()
-            assert not store.changed()
             await store.append(first("r", worker))
+            store.changed()
+            other.changed()
+            await store.append(step("r", worker, 1))
+            assert not store.changed(), "its owner knows"
+            assert other.changed()
+            await store.append(step("r", worker, 2, release=True))
+            assert store.changed(), "somebody may take it"
+            await other.register_worker("another")
+            await store.register_worker("me again")
             assert store.changed()
+            assert not store.changed()
 
     asyncio.run(main())
 
@@ -113,7 +121,7 @@ def test_every_connection_is_set_up_for_durability(store_path, monkeypatch):
 
             return len(made)
 
-    assert asyncio.run(main()) == 4, "one prepares, one writes, one reads, one polls"
+    assert asyncio.run(main()) == 3, "one prepares, one writes, one reads"
 
 
 def test_all_files_of_a_store_are_for_its_user_alone(store_path):

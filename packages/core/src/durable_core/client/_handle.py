@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from dataclasses import dataclass
@@ -136,15 +137,22 @@ class WorkflowHandle(Generic[R]):
         """
         with self._client.clock.waiting():
             while True:
+                owned = self._client.owned(self._id, self._run_id)
+                if owned is not None:
+                    # Its worker learns of whoever else ends it, or takes it over.
+                    await asyncio.wait([owned.done])
+                    if owned.done.exception() is None and owned.run.closed is not None:
+                        return self._outcome(owned.row, owned.run.closed)
+
                 seen = self._client.changes.count
                 row = await self._row()
                 if row.status != "running":
-                    return await self._outcome(row)
+                    recorded = await self.fetch_history()
+                    return self._outcome(row, recorded.activations[-1].commands[-1])
 
                 if row.stall is not None and on_stall == "raise":
                     raise stalled_error(row)
 
-                # Polled also when the run is of this process: another may take it over any time.
                 await self._client.changes.wait(
                     timeout=1.0, interval=_defaults.POLL_WAITING, since=seen
                 )
@@ -388,9 +396,7 @@ class WorkflowHandle(Generic[R]):
 
         return row
 
-    async def _outcome(self, row: RunRow) -> R:
-        recorded = await self.fetch_history()
-        last = recorded.activations[-1].commands[-1]
+    def _outcome(self, row: RunRow, last: history.Command) -> R:
         failures = self._client.failures
         if isinstance(last, history.CompleteRun):
             what = f"the recorded result of workflow {row.workflow_type!r}"

@@ -361,7 +361,10 @@ class Store(Protocol):
         ...
 
     def changed(self) -> bool:
-        """Return whether anybody committed since the last call; cheap enough to poll."""
+        """Return whether anybody committed since the last call; cheap enough to poll.
+
+        Appends by which the owner of a run only goes on with it need not count.
+        """
         ...
 
     async def close(self) -> None:

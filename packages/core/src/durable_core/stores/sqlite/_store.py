@@ -61,13 +61,12 @@ class SqliteStore:
     def __init__(self, path: Path, connections: Sequence[apsw.Connection]) -> None:
         self._path = path
         self._pid = os.getpid()
-        writer, self._reader, self._poller = connections
+        writer, self._reader = connections
         self._leases = Leases(_SQL)
         self._writer = Writer(path, writer, _SQL, self._leases)
         # Reads of long histories must not hold up the loop; one thread keeps them in order.
         self._reads = ThreadPoolExecutor(1, thread_name_prefix="durable-reader")
         self._locks: dict[int, _locks.WorkerLock] = {}
-        self._version = -1
         self._closed = False
 
     @classmethod
@@ -78,7 +77,7 @@ class SqliteStore:
             StoreError: It cannot be used; the subclass says why.
         """
         path = path.absolute()  # noqa: ASYNC240  # reads nothing but the working directory
-        return cls(path, await asyncio.to_thread(_open.opened, path, 3))
+        return cls(path, await asyncio.to_thread(_open.opened, path, 2))
 
     @property
     def location(self) -> str:
@@ -346,11 +345,8 @@ class SqliteStore:
         return Health(problems=problems, workers=[str(identity) for _, identity, *_ in rows])
 
     def changed(self) -> bool:
-        """Return whether anybody committed since the last call."""
-        version = int(cast("int", self._poller.pragma("data_version")))
-        changed = version != self._version
-        self._version = version
-        return changed
+        """Return whether there may be something new for others than a run's owner."""
+        return self._writer.changed()
 
     async def close(self) -> None:
         """Write what is queued, drop the locks, and end the threads. May be called again."""
@@ -366,7 +362,6 @@ class SqliteStore:
             await loop.run_in_executor(self._reads, self._writer.close)
             self._reads.shutdown()
             self._reader.close()
-            self._poller.close()
 
     def close_now(self) -> None:
         """As `close`, when the loop ended before anybody closed the store."""
@@ -381,7 +376,6 @@ class SqliteStore:
         self._locks.clear()
         self._reads.shutdown()
         self._reader.close()
-        self._poller.close()
 
     @property
     def _lock_folder(self) -> Path:

@@ -64,6 +64,10 @@ class Writer:
         self._queue: deque[_Request] = deque()
         self._wake = threading.Condition()
         self._closing = False
+        # Held while the connection is used; what it says of commits by other connections.
+        self._using = threading.Lock()
+        self._version: object = None
+        self._changed = True
         self._thread = threading.Thread(target=self._run, name="durable-writer", daemon=True)
         self._thread.start()
 
@@ -89,6 +93,32 @@ class Writer:
         """Find out anew when the next lease is to be renewed."""
         with self._wake:
             self._wake.notify()
+
+    def changed(self) -> bool:
+        """Return whether there is something new since the last call.
+
+        That is a commit by another connection, or one of this that is more than the next step of a
+        run. One that comes while the writer is busy may be seen by a later call.
+        """
+        if self._using.acquire(blocking=False):
+            try:
+                self._look()
+            finally:
+                self._using.release()
+
+        # Not by a swap: the writer's thread may set it in between.
+        if self._changed:
+            self._changed = False
+            return True
+
+        return False
+
+    def _look(self) -> None:
+        """Note whether another connection has committed; SQLite does not count the own commits."""
+        version = self._connection.pragma("data_version")
+        if version != self._version:
+            self._version = version
+            self._changed = True
 
     def close(self) -> None:
         """Write what is queued, then end the thread. Blocks until that is done."""
@@ -156,8 +186,12 @@ class Writer:
         wait = 0.0005
         while True:
             try:
-                with _open.translated(str(self._path)):
-                    return self._try_commit(connection, batch)
+                with _open.translated(str(self._path)), self._using:
+                    answers = self._try_commit(connection, batch)
+                    if not all(map(_is_step, batch)):
+                        self._changed = True
+
+                    return answers
 
             except Exception as error:  # noqa: BLE001  # handed to whoever waits
                 if not isinstance(error.__cause__, apsw.BusyError) or time.monotonic() > deadline:
@@ -171,6 +205,7 @@ class Writer:
     def _try_commit(self, connection: apsw.Connection, batch: list[_Request]) -> list[Any]:
         try:
             connection.execute("BEGIN IMMEDIATE")
+            self._look()
             first = batch[0].work
             if isinstance(first, Call):
                 answers = [first.run(connection)]
@@ -222,6 +257,12 @@ def _run_of(work: _batch.Member | Call) -> str:
             return work.row.run_id
         case _batch.Send() | Call():
             return ""
+
+
+def _is_step(request: _Request) -> bool:
+    """Return whether a write is nothing but the next step of a run that stays with its owner."""
+    work = request.work
+    return isinstance(work, Append) and work.status == "running" and not work.release
 
 
 def _answer(batch: list[_Request], answers: list[Any]) -> None:
