@@ -54,7 +54,7 @@ PUBLIC_ROOMS = {
     ),
 }
 NOT_ON_IMPORT = {
-    *("click", "cryptography", "http", "httpx", "httpx2", "jinja2", "pydantic"),
+    *("apsw", "click", "cryptography", "http", "httpx", "httpx2", "jinja2", "pydantic"),
     *("rich", "starlette", "uvicorn"),
 }
 UNSAFE_ENCODERS = {"cloudpickle", "dill", "marshal", "pickle", "shelve"}

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from durable_core.stores.memory import MemoryStore
-from durable_core.stores.sqlite import SqliteStore
-
 from . import _place, _url
 
 if TYPE_CHECKING:
@@ -22,9 +19,14 @@ async def open_store(url: str | None) -> Store:
         EngineURLError: The URL is malformed or its scheme is unknown.
         StoreError: The store cannot be used; the subclass says why.
     """
+    # Imported when they are wanted: one process uses one of them, and SQLite is large.
     name = _url.memory_name(url)
     if name is not None:
+        from durable_core.stores.memory import MemoryStore
+
         return MemoryStore(name)
+
+    from durable_core.stores.sqlite import SqliteStore
 
     path = _url.resolve(url)
     _place.check(path, url)

@@ -9,7 +9,6 @@ from urllib.parse import unquote, urlsplit
 
 from durable_core import _defaults
 from durable_core.exceptions import EngineURLError, NotSupported, StoreReadOnlyError
-from durable_core.stores.sqlite import _open
 
 __all__ = ["default_url", "location", "memory_name", "resolve"]
 
@@ -119,6 +118,8 @@ def _default_file() -> Path:
         if not ignore.exists():
             _write(ignore, "*\n")
     except OSError as error:
+        from durable_core.stores.sqlite import _open
+
         if error.errno in _open.NO_SPACE:
             raise _open.disk_full(folder.absolute(), error.strerror) from error
 
