@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import pytest
 from durable_core.exceptions import StoreClosedError
@@ -14,6 +13,7 @@ from durable_core.stores import InboxRow, Outcome, PendingRow
 from durable_core.stores._stalls import Instance, may_try, stall_of
 from durable_core.stores.memory import MemoryStore
 from durable_core.stores.sqlite import SqliteStore
+from msgspec.structs import replace
 from support.rows import claim, first, new_row, new_start, step
 
 ACCEPTED, REFUSED, IN_USE = Outcome.ACCEPTED, Outcome.REFUSED, Outcome.ID_IN_USE

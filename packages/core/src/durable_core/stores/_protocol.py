@@ -7,9 +7,10 @@ its own, and its awaitable ends after the commit that holds it is durable.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,8 +33,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class RunRow:
+class RunRow(msgspec.Struct, frozen=True):
     """A run as its row says.
 
     Attributes:
@@ -66,8 +66,7 @@ class RunRow:
     wake: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class PendingRow:
+class PendingRow(msgspec.Struct, frozen=True):
     """Work without an outcome: an activity or a timer."""
 
     seq: int
@@ -78,8 +77,7 @@ class PendingRow:
     data: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class InboxRow:
+class InboxRow(msgspec.Struct, frozen=True):
     """An event that no activation has taken. ``request`` makes repeated sending harmless."""
 
     request: str
@@ -87,8 +85,7 @@ class InboxRow:
     data: bytes
 
 
-@dataclass(slots=True, kw_only=True)
-class Append:
+class Append(msgspec.Struct, kw_only=True):
     """What one run adds, all of it or nothing.
 
     Attributes:
@@ -130,7 +127,7 @@ class Append:
     status: str = "running"
     stall: str | None = None
     lineage: str = ""
-    items: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    items: Mapping[str, bytes] = msgspec.field(default_factory=dict[str, bytes])
     pending: Sequence[PendingRow] = ()
     resolved: Sequence[int] = ()
     taken: Sequence[int] = ()
@@ -143,8 +140,7 @@ Reuse = Literal["always", "failed", "never"]
 """When the id of a run that has ended may be used again: see `WorkflowIDReusePolicy`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arrivals:
+class Arrivals(msgspec.Struct, frozen=True):
     """What came for the runs of a worker.
 
     Attributes:
@@ -156,8 +152,7 @@ class Arrivals:
     inbox: Sequence[tuple[str, int, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(msgspec.Struct, frozen=True):
     """How a store is.
 
     Attributes:
@@ -177,8 +172,7 @@ class Outcome(Enum):
     ID_IN_USE = "id in use"
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(msgspec.Struct, frozen=True):
     """Everything that rebuilds a run, read in one transaction."""
 
     row: RunRow
@@ -186,7 +180,7 @@ class Loaded:
     activations: Sequence[bytes]
     pending: Sequence[PendingRow]
     inbox: Sequence[tuple[int, bytes]]
-    items: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    items: Mapping[str, bytes] = msgspec.field(default_factory=dict[str, bytes])
 
 
 class Store(Protocol):

@@ -8,7 +8,9 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from durable_core.exceptions import StoreCorruptError, WorkflowNotFoundError
 from durable_core.history import activation_from, event_from, references, start_from

@@ -7,9 +7,10 @@ one that is refused drops out alone (R3).
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from durable_core.stores._protocol import Append, InboxRow, Outcome, Reuse, RunRow
 
@@ -43,6 +44,13 @@ class Send:
 
 Member = Append | Create | Send
 
+_encoder = msgspec.json.Encoder()
+
+
+def _json(rows: list[Any]) -> str:
+    # As text: SQLite takes bytes for its own binary form.
+    return _encoder.encode(rows).decode()
+
 
 @dataclass(slots=True)
 class _Rows:
@@ -62,7 +70,7 @@ class _Rows:
         self.rows.append(row)
 
     def bindings(self) -> tuple[str, bytes]:
-        return json.dumps(self.rows, ensure_ascii=False), b"".join(self.blobs)
+        return _json(self.rows), b"".join(self.blobs)
 
 
 def write(
@@ -130,10 +138,10 @@ def write(
             connection.execute(sql[name], rows.bindings())
 
     if resolved:
-        connection.execute(sql["delete_pending"], (json.dumps(resolved),))
+        connection.execute(sql["delete_pending"], (_json(resolved),))
 
     if taken:
-        connection.execute(sql["delete_inbox"], (json.dumps(taken),))
+        connection.execute(sql["delete_inbox"], (_json(taken),))
 
     return list(outcomes.values())
 
@@ -154,7 +162,7 @@ def _send(
 
     connection.execute(sql["insert_sent"], rows.bindings())
     # Not "those inserted": one that was sent before is accepted, too.
-    runs = json.dumps([m.run_id for _, m in sent])
+    runs = _json([m.run_id for _, m in sent])
     opened = {r[0] for r in connection.execute(sql["open_runs"], (runs,))}
     for i, m in sent:
         if m.run_id not in opened:
