@@ -23,6 +23,7 @@ __all__ = [
     "Packer",
     "activation_from",
     "event_from",
+    "may_refer",
     "pending_from",
     "references",
     "resolve",
@@ -35,6 +36,8 @@ _activation = msgspec.msgpack.Decoder(r.Activation)
 _start = msgspec.msgpack.Decoder(r.Start)
 _event: msgspec.msgpack.Decoder[r.Event] = msgspec.msgpack.Decoder(r.Event)
 _pending = msgspec.msgpack.Decoder(r.PendingActivity)
+
+_REF = b"ref"  # how the field is named in bytes that have it
 
 T = TypeVar("T")
 
@@ -53,6 +56,10 @@ class Packer:
 
     def pack(self, record: msgspec.Struct) -> bytes:
         """Return the bytes of a record whose large payloads have become references."""
+        data = _encoder.encode(record)
+        if len(data) <= _defaults.INLINE_LIMIT:
+            return data  # and so is every payload in it
+
         return _encoder.encode(_map_payloads(record, self._shrink))
 
     def add(self, data: bytes, role: str) -> str:
@@ -106,6 +113,11 @@ def pending_from(data: bytes) -> r.PendingActivity:
         StoreCorruptError: The bytes are not a pending activity.
     """
     return _decode(_pending, data, "a pending activity")
+
+
+def may_refer(data: bytes) -> bool:
+    """Return whether the record that these bytes hold may refer to items; no need to decode it."""
+    return _REF in data
 
 
 def references(record: msgspec.Struct) -> list[str]:

@@ -36,10 +36,13 @@ class Record:
     def __init__(self, loaded: Loaded) -> None:
         items = dict(loaded.items)
         self.start: Start = history.resolve(history.start_from(loaded.start), items)
-        decoded = (history.activation_from(data) for data in loaded.activations)
-        self.activations: list[Activation] = [
-            history.resolve(activation, items) for activation in history.effective(decoded)
-        ]
+        decoded = (_decoded(data, items) for data in loaded.activations)
+        self.activations: list[Activation] = list(history.effective(decoded))
+
+
+def _decoded(data: bytes, items: dict[str, bytes]) -> Activation:
+    activation = history.activation_from(data)
+    return history.resolve(activation, items) if history.may_refer(data) else activation
 
 
 async def rebuild(

@@ -442,7 +442,7 @@ class SqliteStore:
 
             # Here, beside the rows that refer to them, so that one transaction sees both.
             wanted = history.references(history.start_from(start))
-            for data in activations:
+            for data in filter(history.may_refer, activations):
                 wanted += history.references(history.activation_from(data))
 
             for _, data in inbox:
