@@ -79,10 +79,13 @@ class Signature:
 
     def parameters_for(self, count: int) -> tuple[Parameter, ...]:
         """Return the parameters that so many arguments go to, those beyond them included."""
-        extra = max(0, count - len(self.parameters))
+        extra = count - len(self.parameters)
+        if extra <= 0:
+            return self.parameters[:count]
+
         rest = self.rest or Parameter("argument", note="it has no parameter")
         beyond = (replace(rest, name=f"{rest.name}[{i}]") for i in range(extra))
-        return (*self.parameters[:count], *beyond)
+        return (*self.parameters, *beyond)
 
     def check_count(self, args: tuple[Any, ...], *, what: str) -> None:
         """Check that so many arguments can be passed.
@@ -125,7 +128,9 @@ def signature(fn: Callable[..., Any]) -> Signature:
     bound = inspect.ismethod(fn)
     key: Any = getattr(fn, "__func__", fn) if bound else fn
     try:
-        known = _cache.setdefault(key, {})
+        known = _cache.get(key)
+        if known is None:
+            known = _cache[key] = {}
     except TypeError:  # not hashable, or no weak references to it
         known = {}
 
@@ -223,6 +228,9 @@ def locals_of(target: object) -> Mapping[str, Any]:
 
 def modules_of(fn: Callable[..., Any]) -> tuple[str, ...]:
     """Return the modules that define a callable, and the class of its object if it is a method."""
+    if type(fn) is types.FunctionType:
+        return (fn.__module__,) if fn.__module__ else ()
+
     found = {getattr(_annotated(fn), "__module__", None): None}
     owner = getattr(fn, "__self__", None)
     if owner is not None:

@@ -83,7 +83,13 @@ class Pending:
     future: ActivityFuture
     context: contextvars.Context
     scheduled_time: float
-    idempotency_key: str
+    effect_scope: str
+
+    @property
+    def idempotency_key(self) -> str:
+        """Equal for every attempt of it, also after a crash, and different from any other's."""
+        parts = "\0".join((self.effect_scope, self.unit.name, self.unit.key, str(self.occurrence)))
+        return blake2b(parts.encode(), digest_size=16).hexdigest()
 
 
 @dataclass(slots=True)
@@ -154,9 +160,12 @@ class Commands:
         owner = f"activity {unit.name!r}"
         what = f"the arguments of {owner}"
         target = signature(body)
-        result = _faithful.result_of(body, unit.result_type)
+        result = target.result
+        if unit.result_type is not None:
+            result = _faithful.result_of(body, unit.result_type)
+
         parameters = _faithful.expected(target, len(unit.args), unit.arg_types)
-        types = tuple(p.type for p in parameters)
+        types = tuple([p.type for p in parameters])
         args = b""
         if self.expected is None:
             target.check_count(unit.args, what=owner)
@@ -178,7 +187,9 @@ class Commands:
         self.next_seq = max(self.next_seq, seq + 1)
         # Not all that this run has met so far: another order of events must not find other classes.
         modules = (self._module, *modules_of(body), *unit.failure_modules)
-        self.modules.update(dict.fromkeys(modules))
+        for module in modules:
+            self.modules[module] = None
+
         future = ActivityFuture(loop=self._loop, owner=self, seq=seq, unit=unit)
         self.pending[seq] = Pending(
             seq=seq,
@@ -190,7 +201,7 @@ class Commands:
             future=future,
             context=contextvars.copy_context() if unit.in_context else self._context.copy(),
             scheduled_time=self.time,
-            idempotency_key=self._idempotency_key(unit, occurrence),
+            effect_scope=self._start.effect_scope,
         )
         return future
 
@@ -224,10 +235,6 @@ class Commands:
             self.issue(CancelActivity(seq=future.seq, wait=future.waits))
             if not future.waits:
                 del self.pending[future.seq]
-
-    def _idempotency_key(self, unit: Unit, occurrence: int) -> str:
-        parts = "\0".join((self._start.effect_scope, unit.name, unit.key, str(occurrence)))
-        return blake2b(parts.encode(), digest_size=16).hexdigest()
 
     # Timers
 

@@ -99,15 +99,15 @@ class Expected:
             NonDeterminismError: There is none, or its arguments differ.
         """
         found = self._activities.pop((unit.name, unit.key, occurrence), None)
-        got = describe(_command_of(unit, occurrence))
         if found is None:
-            raise self.error(self._left(), got)
+            raise self.error(self._left(), describe(_command_of(unit, occurrence)))
 
         if found.digest != digest:
             path = _digest.difference(
                 found.args.data, unit.args, types, what=f"activity {unit.name!r}"
             )
             if path is not None:
+                got = describe(found)
                 raise self.error(
                     f"{got} with the recorded arguments", f"{got} with other arguments", path=path
                 )
@@ -132,14 +132,11 @@ class Expected:
             NonDeterminismError: There is none, or it is of another length.
         """
         found = self._timers.pop(occurrence, None)
-        got = f"timer of {delay:g} s #{occurrence}"
-        if found is None:
-            raise self.error(self._left(), got)
+        if found is not None and round(found.delay, 6) == round(delay, 6):
+            return found
 
-        if round(found.delay, 6) != round(delay, 6):
-            raise self.error(describe(found), got)
-
-        return found
+        expected = self._left() if found is None else describe(found)
+        raise self.error(expected, f"timer of {delay:g} s #{occurrence}")
 
     def other(self, command: Command) -> Command:
         """Return the recorded cancellation, or the recorded end of the run.

@@ -38,7 +38,8 @@ def form_of(type_: Any) -> Form:
         TypeError: Values of that annotation cannot be told apart in JSON, or not be built from it.
     """
     # Unions are equal in any order, but here the order says which member comes first.
-    key = type_ if get_origin(type_) is None else (type_, repr(type_))
+    plain_class = type(type_) is type  # most are; asking for their origin costs more than the rest
+    key = type_ if plain_class or get_origin(type_) is None else (type_, repr(type_))
     try:
         found = _forms.get(key)
     except TypeError:  # not hashable, such as Annotated[int, []]

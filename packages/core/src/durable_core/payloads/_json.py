@@ -62,10 +62,12 @@ def lower_args(args: tuple[Any, ...], types: tuple[Any, ...], *, what: str) -> t
     Raises:
         EncodeError: An argument does not fit its type.
     """
-    return tuple(
-        lower(arg, types[i], what=f"argument {i + 1} of {what}") if i < len(types) else arg
-        for i, arg in enumerate(args)
-    )
+    lowered = list(args)
+    for i, type_ in enumerate(types[: len(lowered)]):
+        if type_ is not Any:
+            lowered[i] = lower(lowered[i], type_, what=f"argument {i + 1} of {what}")
+
+    return tuple(lowered)
 
 
 def encode(value: Any, *, what: str) -> bytes:

@@ -198,6 +198,14 @@ class Bodies:
     async def _slot(self, job: Job) -> AsyncGenerator[None]:
         """Hold a place among the bodies that run at once, and a thread if the body needs one."""
         options = job.pending.unit.options
+        in_thread = not _defn.is_async(job.body)
+        if not in_thread and not self._slots.locked():
+            # It need not wait.
+            async with self._slots:
+                yield
+
+            return
+
         limits = [job.deadline]
         # A later attempt has waited before, and once is enough.
         if options.schedule_to_start_timeout is not None and not job.attempts:
@@ -205,7 +213,6 @@ class Bodies:
 
         until = min((limit for limit in limits if limit is not None), default=None)
         scope = asyncio.timeout(None if until is None else until - self._clock.now())
-        in_thread = not _defn.is_async(job.body)
         try:
             async with scope:
                 await self._slots.acquire()
