@@ -79,6 +79,7 @@ ROWS = {
         ("STALL_RETRY_MAX", f"up to {minutes(_defaults.STALL_RETRY_MAX)}"),
     ],
     "threads for sync activities and sync tools": [("THREADS", f"{_defaults.THREADS}")],
+    "Python's switch interval": [("SWITCH_INTERVAL", f"{_defaults.SWITCH_INTERVAL * 1000:g} ms")],
     "bodies at once": [("BODIES_AT_ONCE", f"{_defaults.BODIES_AT_ONCE}")],
     "payload in a record": [("INLINE_LIMIT", size(_defaults.INLINE_LIMIT))],
     "largest argument, result or signal, and metadata of a run": [

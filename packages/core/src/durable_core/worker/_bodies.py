@@ -33,6 +33,7 @@ from durable_core.history import (
 from durable_core.payloads import _faithful
 from durable_core.payloads._failures import qualified_name
 
+from ._switching import Switching
 from ._threads import Threads
 
 if TYPE_CHECKING:
@@ -106,9 +107,11 @@ class Bodies:
         self._membership = membership
         self._slots = asyncio.Semaphore(at_once)
         self._threads = Threads(_defaults.THREADS)
+        self._switching = Switching()
 
     def close(self) -> None:
         """Let the threads end by themselves."""
+        self._switching.end()
         self._threads.close()
 
     async def run(self, start: Start, job: Job, remember: Callable[[], Awaitable[None]]) -> Event:
