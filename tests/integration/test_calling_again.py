@@ -353,11 +353,18 @@ def test_an_attempt_under_way_when_a_run_failed_runs_again():
 # Cancelling
 
 
+async def out_of_patience(call):
+    """Cancel a call as soon as its body waits."""
+    calling = asyncio.ensure_future(call)
+    await eventually(lambda: any(text.endswith("begins") for text in ran), "the body")
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(calling, 0.001)
+
+
 def test_cancelling_the_call_cancels_the_run_and_waits_for_its_cleaning_up():
     async def main():
         world.gate = asyncio.Event()
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(execute_workflow(waits_long, id="w"), 0.2)
+        await out_of_patience(execute_workflow(waits_long, id="w"))
 
         assert ran == ["long begins", "long is cancelled", "clean up"]
 
@@ -369,8 +376,7 @@ def test_cancelling_the_call_cancels_the_run_and_waits_for_its_cleaning_up():
 def test_a_run_that_its_caller_cancelled_continues_when_called_again():
     async def main():
         world.gate = asyncio.Event()
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(execute_workflow(waits, id="w"), 0.2)
+        await out_of_patience(execute_workflow(waits, id="w"))
 
         world.gate.set()
         return await execute_workflow(waits, id="w", on_failed="resume")
@@ -382,8 +388,7 @@ def test_a_run_that_its_caller_cancelled_continues_when_called_again():
 def test_a_detached_run_goes_on_and_can_be_joined():
     async def main():
         world.gate = asyncio.Event()
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(execute_workflow(waits, id="w", on_cancel="detach"), 0.2)
+        await out_of_patience(execute_workflow(waits, id="w", on_cancel="detach"))
 
         world.gate.set()
         return await execute_workflow(waits, id="w")

@@ -30,6 +30,7 @@ sys.path[:] = {path!r}
 from durable_core import Client
 from durable_core.exceptions import StoreError
 import durable_core
+import durable_core.stores.sqlite  # while it can be read
 from support.doubling import Double
 
 os.setgroups([])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,17 +11,20 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from durable_core import _defaults, history
+from durable_core import exceptions as ex
 from durable_core.history import CancelActivity, CancelTimer, ScheduleActivity, StartTimer
-from durable_core.stores import Append, PendingRow, Reuse, RunRow
+from durable_core.stores import Append, Outcome, PendingRow, Reuse, RunRow
 
 from . import _takeover
-from ._arrived import Arrived, unread
+from ._arrived import Arrived, LostRunError, unread
 
 if TYPE_CHECKING:
     from durable_core.engine import Pending, Run
     from durable_core.history import Activation, PendingActivity
 
-__all__ = ["Appends", "Creation"]
+__all__ = ["Appends", "Creation", "failure_of"]
+
+_log = logging.getLogger("durable_core.worker")
 
 States = Iterable[tuple["Pending", "PendingActivity"]]
 
@@ -184,3 +189,30 @@ def _side_row(run: Run, command: history.Command) -> PendingRow | None:
         return PendingRow(seq=command.seq, kind="timer", due=command.due)
 
     return None
+
+
+def failure_of(row: RunRow, done: asyncio.Future[Outcome]) -> BaseException | None:
+    """Return why a write for a run did not happen; None if it did."""
+    if done.cancelled():
+        return ex.StoreClosedError("the event loop ended")
+
+    error = done.exception()
+    if error is not None:
+        return error
+
+    match done.result():
+        case Outcome.ACCEPTED:
+            return None
+        case Outcome.ID_IN_USE:
+            return ex.WorkflowAlreadyStartedError(
+                f"the workflow id {row.workflow_id!r} is in use: use its handle, or another id. "
+                f"See: durable show {row.workflow_id}",
+                workflow_id=row.workflow_id,
+            )
+        case Outcome.REFUSED:
+            _log.info(
+                "run %r: what it was to record here was refused, for this worker does not own it "
+                "any more",
+                row.workflow_id,
+            )
+            return LostRunError(row.run_id)

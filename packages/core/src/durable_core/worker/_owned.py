@@ -31,7 +31,7 @@ from durable_core.history import (
 from durable_core.stores import Append, Outcome, Reuse, RunRow, _stalls
 
 from . import _takeover
-from ._appends import Appends, Creation
+from ._appends import Appends, Creation, failure_of
 from ._arrived import Arrived, Inbox, LostRunError, ReleasedRunError, accept, refuse
 from ._work import Work
 
@@ -299,7 +299,7 @@ class OwnedRun:
         self, done: asyncio.Future[Outcome], activation: Activation, taken: Sequence[Arrived]
     ) -> None:
         self._appending = False
-        outcome = self._outcome(done)
+        outcome = failure_of(self.row, done)
         if outcome is None:
             # Also of a run that was dropped meanwhile, and on a lease that is past: what was
             # committed is told by who committed it, for its next owner will not.
@@ -327,32 +327,6 @@ class OwnedRun:
         self._worker.committed(self, activation)
         self._effects(activation)
         self._settle()
-
-    def _outcome(self, done: asyncio.Future[Outcome]) -> BaseException | None:
-        """Return why a write did not happen; None if it did."""
-        if done.cancelled():
-            return ex.StoreClosedError("the event loop ended")
-
-        error = done.exception()
-        if error is not None:
-            return error
-
-        match done.result():
-            case Outcome.ACCEPTED:
-                return None
-            case Outcome.ID_IN_USE:
-                return ex.WorkflowAlreadyStartedError(
-                    f"the workflow id {self.row.workflow_id!r} is in use: use its handle, or "
-                    f"another id. See: durable show {self.row.workflow_id}",
-                    workflow_id=self.row.workflow_id,
-                )
-            case Outcome.REFUSED:
-                _log.info(
-                    "run %r: what it was to record here was refused, for this worker does not own "
-                    "it any more",
-                    self.row.workflow_id,
-                )
-                return LostRunError(self.row.run_id)
 
     def _call_back(self) -> None:
         for callback in self.run.take_callbacks():
@@ -470,7 +444,7 @@ class OwnedRun:
     def _released(self, done: asyncio.Future[Outcome]) -> None:
         # What arrived meanwhile was not acknowledged; whoever sent it sends it to the next owner,
         # and a body that returned meanwhile cannot be: none ran.
-        self._end(self._outcome(done) or ReleasedRunError(self.row.run_id))
+        self._end(failure_of(self.row, done) or ReleasedRunError(self.row.run_id))
 
     def _stall(
         self, bug: BaseException, taken: Sequence[Arrived], create: Creation | None = None
@@ -511,7 +485,7 @@ class OwnedRun:
         append: Append,
         arrived: Sequence[Arrived],
     ) -> None:
-        outcome = self._outcome(done)
+        outcome = failure_of(self.row, done)
         if outcome is None:
             if not self.created.done():
                 self.created.set_result(None)
@@ -555,7 +529,7 @@ class OwnedRun:
             # Its taker may be gone, and what it claims must not stay with a worker that ends.
             await asyncio.wait([self._claiming])
             self._appending = False
-            written = self._outcome(self._claiming) is None
+            written = failure_of(self.row, self._claiming) is None
         else:
             while self._appending and not self._ended:
                 await self._next_state()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import os
 from typing import TYPE_CHECKING, Any, Self
 
 from durable_core import _defaults, _ids, history
@@ -24,6 +23,7 @@ from ._bodies import Bodies
 from ._claims import Claims
 from ._host import Registered
 from ._membership import Membership
+from ._options import cached_runs, lease_of
 from ._owned import LostRunError, OwnedRun, ReleasedRunError
 from ._replay import Record, rebuild, rebuild_at_once
 from ._rewind import rewind_of
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["Worker"]
 
 _log = logging.getLogger("durable_core.worker")
-_SHORTEST_LEASE = 0.1
 
 
 class Worker:
@@ -97,9 +96,9 @@ class Worker:
         self._client = client
         self._registered = Registered(workflows, activities)
         self._at_once = max_concurrent_activities
-        self._cached = _cached_runs(max_cached_workflows)
+        self._cached = cached_runs(max_cached_workflows)
         self._build_id = build_id
-        self._lease = _lease_of(lease)
+        self._lease = lease_of(lease)
         self._keep = _retention.keep_for(retention)
         # By run id, the one whose last activation is longest ago first.
         self._owned: dict[str, OwnedRun] = {}
@@ -559,36 +558,6 @@ class Worker:
         self._owned[row.run_id] = owned
         self._by_workflow_id.setdefault((row.namespace, row.workflow_id), owned)
         return owned
-
-
-def _lease_of(given: timedelta | None) -> float:
-    if given is None:
-        return _defaults.LEASE
-
-    if given.total_seconds() < _SHORTEST_LEASE:
-        raise ValueError(
-            f"lease must be {_SHORTEST_LEASE:g} s or more, got {given}: it is renewed three times "
-            "in that time, and a commit may take a while"
-        )
-
-    return given.total_seconds()
-
-
-def _cached_runs(given: int | None) -> int:
-    if given is None:
-        said = os.environ.get(_defaults.CACHED_RUNS_VARIABLE, str(_defaults.CACHED_RUNS))
-        try:
-            given = int(said)
-        except ValueError:
-            raise ValueError(
-                f"${_defaults.CACHED_RUNS_VARIABLE}={said!r} is no whole number: give one, such as "
-                f"{_defaults.CACHED_RUNS}, or unset it"
-            ) from None
-
-    if given < 0:
-        raise ValueError(f"max_cached_workflows must be 0 or more, got {given}")
-
-    return given
 
 
 def _crash_loop(row: RunRow) -> ex.WorkflowStalledError:
