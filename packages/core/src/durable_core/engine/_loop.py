@@ -21,19 +21,16 @@ import math
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from types import AsyncGeneratorType, CoroutineType
 from typing import Any, NoReturn, Protocol
 
 from durable_core import _defaults
 from durable_core.exceptions import NotSupported, ReadOnlyContextError, SpinError
 
-from . import _ordered
+from . import _closing, _ordered
 
 __all__ = ["Timer", "WorkflowFuture", "WorkflowLoop", "WorkflowTask", "new_loop"]
 
 _MASK = 2**61 - 1
-_STEPS_OF_GENERATORS = ("async_generator_asend", "async_generator_athrow")
-_CLOSINGS = 1000  # a coroutine that has not ended then never will
 # anyio repeats a cancellation in every pass until the task has ended, which may take the outcome of
 # an activity: after so many the rest is for the next activation.
 _REDELIVERIES = 200
@@ -235,7 +232,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._closed = True
         self._close_tasks()
         for generator, task in reversed(self._generators):
-            _as_task(task, _close_generator, generator)
+            _closing.close_generator(task, generator)
 
         self._close_tasks()
         self._generators.clear()
@@ -247,7 +244,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         while self._tasks:
             task = self._tasks.pop()
             if not task.done():
-                _as_task(task, _close, task.get_coro())
+                _closing.close_task(task)
 
     def _iterated(self, generator: Any) -> None:
         self._generators.append((generator, asyncio.current_task(self)))
@@ -462,69 +459,6 @@ def _refusing(name: str) -> Callable[..., NoReturn]:
         )
 
     return refuse
-
-
-def _close(coro: Any) -> None:
-    """Close a coroutine, over every `await` of its cleanup; whatever it raises, it is dropped.
-
-    From the inside out: closed from the outside, one whose `finally` block waits for something is
-    let go in the middle of that block.
-    """
-    for _ in range(_CLOSINGS):
-        inner = _innermost(coro)
-        with contextlib.suppress(BaseException):
-            if isinstance(inner, CoroutineType):
-                inner.close()
-            else:
-                inner.throw(GeneratorExit)
-
-        if inner is coro and getattr(coro, "cr_frame", None) is None:
-            return
-
-
-def _close_generator(generator: Any) -> None:
-    closing = generator.aclose()
-    with contextlib.suppress(BaseException):
-        closing.send(None)
-
-    closing.close()
-
-
-def _as_task(task: Any, function: Callable[[Any], None], closed: Any) -> None:
-    """Close something as its task: `finally` blocks may ask for it, and hold tokens of its context.
-
-    A timeout, for one, can only be entered in a task.
-    """
-    if not isinstance(task, WorkflowTask):
-        function(closed)
-        return
-
-    asyncio.tasks._enter_task(task.get_loop(), task)
-    try:
-        task.get_context().run(function, closed)
-    finally:
-        asyncio.tasks._leave_task(task.get_loop(), task)
-
-
-def _innermost(coro: Any) -> Any:
-    """Return what a coroutine waits for in the end, of what has not ended.
-
-    That is a coroutine, or a step of an asynchronous generator: closing that from the outside would
-    leave the generator suspended for ever.
-    """
-    found = waits_for = coro
-    while True:
-        if isinstance(waits_for, CoroutineType) and waits_for.cr_frame is not None:
-            found, waits_for = waits_for, waits_for.cr_await
-        elif type(waits_for).__name__ in _STEPS_OF_GENERATORS:
-            referents = gc.get_referents(waits_for)
-            generator = next(r for r in referents if isinstance(r, AsyncGeneratorType))
-            if generator.ag_frame is None:
-                return found
-
-            found, waits_for = waits_for, generator.ag_await
-        else:
-            return found
 
 
 _OTHERS = {
