@@ -1,9 +1,9 @@
 """The deterministic engine: pure, without I/O and without a clock of its own.
 
 Walk it in this order: `_loop` (the event loop that workflow code runs on; beside it `_ordered`, what
-asyncio and anyio do by address, and `_closing`, the end of a dropped run), `_run` (one run: events
-in, commands out), `_commands` (what its code asks for), `_handle` (activity futures), `_handlers`
-(signals and queries), `_match` (replay and its error report).
+asyncio does by address, and `_closing`, the end of a dropped run), `_run` (one run: events in,
+commands out), `_commands` (what its code asks for), `_handle` (activity futures), `_handlers`
+(signals and queries), `_match` (replay and its error report), `_guard` (clocks, chance and I/O).
 """
 
 from __future__ import annotations
