@@ -295,6 +295,7 @@ def bench(session: nox.Session) -> None:
     """Measure, and compare with the targets."""
     _install_editable(session, "core", "openai_agents")
     session.run("python", "benchmarks/run.py", *session.posargs)
+    session.run("python", "benchmarks/guard.py")
 
 
 @nox.session(reuse_venv=False)

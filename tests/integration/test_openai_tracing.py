@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections import Counter
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from agents import (
     input_guardrail,
     trace,
 )
+from agents.tracing import processors, setup
 from durable_core import activity, embedded, workflow
 from durable_openai_agents import DurableRunner, RunOptions
 from support import agents_app
@@ -92,6 +94,19 @@ def failure(bench, agent, **arguments):
         arguments["options"] = RunOptions(on_failed="raise")
 
     return bench.failure(agent, **TRACED, **arguments)
+
+
+def test_the_exporter_that_a_run_makes_reckons_by_the_real_clock(bench, monkeypatch):
+    monkeypatch.setattr(setup, "GLOBAL_TRACE_PROVIDER", None)
+    # Those of other tests.
+    monkeypatch.setattr(processors, "_global_processor", None)
+    monkeypatch.setattr(processors, "_global_exporter", None)
+    bench.run_once(agent("A", say("ok")), workflow_id="run")
+
+    processor = processors.default_processor()
+    assert setup.GLOBAL_TRACE_PROVIDER is not None
+    assert abs(processor._next_export_time - time.monotonic()) < 3600
+    processors.default_exporter().close()
 
 
 def test_a_failed_run_is_told_once_too(bench):

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ._codecs import ExceptionCodec as ExceptionCodec
 from ._codecs import register_exception as register_exception
+from ._outside import outside as outside
 from .common import RetryPolicy
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ __all__ = [
     "Unit",
     "UnitOptions",
     "current_engine",
+    "outside",
     "register_exception",
 ]
 

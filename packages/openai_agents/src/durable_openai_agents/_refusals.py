@@ -41,11 +41,12 @@ def durable_failure(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def io_refusal(error: BaseException) -> NotSupported | None:
     """Return what says who did I/O, if that is what an exception comes of."""
-    loop = {cls.__module__ for cls in type(asyncio.get_running_loop()).__mro__}
+    # The loop itself and, beside it, the guard.
+    engine = type(asyncio.get_running_loop()).__module__.rpartition(".")[0]
     for path in _paths(error, (), set()):
         refused = path[-1]
         frames = _frames(refused)
-        if isinstance(refused, NotSupported) and frames and frames[-1][0] in loop:
+        if isinstance(refused, NotSupported) and frames and _is_in(engine, frames[-1][0]):
             # What runs in a task of its own is called by nobody; then the group's way up tells.
             culprits = [found for e in reversed(path) if (found := _called_by_the_sdk(e))]
             named = NotSupported(
@@ -57,6 +58,10 @@ def io_refusal(error: BaseException) -> NotSupported | None:
             return named
 
     return None
+
+
+def _is_in(package: str, module: str) -> bool:
+    return module.rpartition(".")[0] == package
 
 
 def _paths(

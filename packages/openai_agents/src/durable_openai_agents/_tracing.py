@@ -25,7 +25,7 @@ from weakref import WeakKeyDictionary
 from agents.tracing import Span, SpanError, Trace, get_current_span, get_current_trace
 from agents.tracing.processors import BackendSpanExporter, BatchTraceProcessor
 from agents.tracing.provider import DefaultTraceProvider, SynchronousMultiTracingProcessor
-from durable_core.adapter import Engine, current_engine
+from durable_core.adapter import Engine, current_engine, outside
 from pydantic_core import to_jsonable_python
 
 from . import _defaults
@@ -101,7 +101,8 @@ class Trail:
             for other in [other for other in self._untold if _id_of(other) in above]:
                 self._tell(other)
 
-        tell()
+        # A processor may start its thread now.
+        outside(tell)
 
 
 def _tell_late(context: contextvars.Context, tell: _Tell) -> None:

@@ -12,8 +12,9 @@ import openai
 from agents import Agent, RunResult
 from agents.exceptions import AgentsException, UserError
 from agents.run import AgentRunner
+from agents.tracing import get_trace_provider
 from durable_core import workflow
-from durable_core.adapter import RunOptions, current_engine
+from durable_core.adapter import RunOptions, current_engine, outside
 from durable_core.exceptions import NotSupported
 
 from ._refusals import io_refusal
@@ -97,6 +98,8 @@ async def run_inside(
         NotSupported: The run asks for an approval.
         Exception: Whatever the SDK's runner raises.
     """
+    # Else the first trace makes it, and its exporter reckons by the clock that it then sees.
+    outside(get_trace_provider)
     with entered(scope):
         try:
             result = await AgentRunner().run(agent, input, **arguments)

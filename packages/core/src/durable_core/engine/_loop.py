@@ -26,7 +26,7 @@ from typing import Any, NoReturn, Protocol
 from durable_core import _defaults
 from durable_core.exceptions import NotSupported, ReadOnlyContextError, SpinError
 
-from . import _closing, _ordered
+from . import _closing, _guard, _ordered
 
 __all__ = ["Timer", "WorkflowFuture", "WorkflowLoop", "WorkflowTask", "new_loop"]
 
@@ -125,11 +125,16 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         return (self._hashes * 0x9E3779B97F4A7C15 ^ self._hash_seed) & _MASK
 
     @contextlib.contextmanager
-    def entered(self, time: float) -> Generator[None]:
-        """Make this the running loop of the thread while code of the run runs.
+    def entered(self, time: float, seed: str | None = None, number: int = 0) -> Generator[None]:
+        """Make this the running loop of the thread while code of the run runs, under the guard.
 
         The outer loop, its generator hooks and the garbage collector are put back afterwards: a
         collection in here could run a finaliser of foreign code on this loop.
+
+        Args:
+            time: Of the activation, in seconds since the epoch.
+            seed: Of the run; None if what the code draws has no consequence.
+            number: Of the activation.
         """
         self._time = time
         outer = asyncio._get_running_loop()
@@ -141,9 +146,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         _ordered.install(WorkflowLoop)
         asyncio._set_running_loop(self)
         sys.set_asyncgen_hooks(firstiter=self._iterated, finalizer=_keep)
+        guard = _guard.enter(time, seed, number)
         try:
             yield
         finally:
+            _guard.leave(guard)
             sys.set_asyncgen_hooks(*hooks)
             asyncio._set_running_loop(outer)
             if collecting:

@@ -224,7 +224,7 @@ class Run:
         self._commands.begin(time)
         self.time = time
         loop = self._loop
-        with loop.entered(time):
+        with loop.entered(time, self.start.seed, self.next_number):
             # Before the code begins, so that a signal that came with the start finds its handler
             # and the code finds what the handler did.
             begun = self._main is not None or self._prepare()

@@ -145,7 +145,7 @@ class _Execution:
                 else:
                     step, self._replaying = await self._next(first=number == 0), False
 
-                main = self._activate(step, main, code)
+                main = self._activate(number, step, main, code)
                 number += 1
                 if main.done():
                     return main.result()
@@ -175,6 +175,7 @@ class _Execution:
 
     def _activate(
         self,
+        number: int,
         step: _Step,
         main: asyncio.Task[Any] | None,
         code: Callable[[], Coroutine[Any, Any, Any]],
@@ -182,7 +183,7 @@ class _Execution:
         self._commands = list(step.commands)
         self._issued = 0
         self._time = step.time
-        with self._loop.entered(step.time):
+        with self._loop.entered(step.time, self.run_id, number):
             if main is None:
                 main = self._loop.create_task(code(), name="workflow", context=self._context)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from durable_core.activity import _defn as activity_defn
+from durable_core.engine._unguarded import unguarded_calls
 from durable_core.exceptions import DefinitionError, DuplicateNameError, NotRegisteredError
 from durable_core.payloads._failures import Registry
 from durable_core.workflow import _defn as workflow_defn
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from durable_core.adapter import Unit
 
 __all__ = ["Registered"]
+
+_log = logging.getLogger("durable_core.worker")
+_said: set[str] = set()
 
 
 class Registered:
@@ -54,6 +59,9 @@ class Registered:
                 f"{_where(definition.target)}. Give one of them another name: "
                 "@workflow.defn(name=…)"
             )
+
+        if known is None:
+            _warn(definition)
 
         self._workflows[definition.name] = definition
         if not self._any_activity:
@@ -128,6 +136,14 @@ class Registered:
 
         self._activities[definition.name] = definition
         self.failures.allow_module(fn.__module__)
+
+
+def _warn(definition: workflow_defn.Definition) -> None:
+    """Say, once in this process, what the code of a workflow reads past the guard."""
+    for found in unguarded_calls(definition):
+        if found not in _said:
+            _said.add(found)
+            _log.warning("workflow %r: %s", definition.name, found)
 
 
 def _where(target: object) -> str:
