@@ -270,6 +270,20 @@ def test_a_lazy_import_may_write_its_bytecode_and_sees_the_process(tmp_path, mon
     assert list((tmp_path / "__pycache__").glob(f"{name}.*.pyc"))
 
 
+def test_a_program_that_is_run_by_an_import_is_guarded(tmp_path, monkeypatch):
+    name = f"program_{uuid.uuid4().hex}"
+    (tmp_path / f"{name}.py").write_text(
+        "import time\n"
+        "from support.engine_asking import begun\n"
+        "async def code():\n"
+        "    return time.time()\n"
+        "result = begun(code).result\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert importlib.import_module(name).result == 1_700_000_000.0
+    del sys.modules[name]
+
+
 def test_a_traceback_may_read_its_sources():
     async def code():
         try:
@@ -383,6 +397,7 @@ def test_a_clock_that_a_test_has_put_there_is_put_back(monkeypatch):
 
 FORK = """
 import os, random, sys, threading, time
+from durable_core.engine import _guard
 from support.engine_asking import begun
 
 real = time.time
@@ -399,13 +414,14 @@ thread = threading.Thread(target=work)
 thread.start()
 begin.wait(10)
 assert time.time is not real
-child = os.fork()
-if not child:
-    async def again():
-        return time.time()
+async def again():
+    return time.time()
 
-    ok = time.time is real and begun(again).result == 1_700_000_000.0 and time.time is real
-    os._exit(0 if ok else 1)
+with _guard._lock:  # as if another thread were about to enter
+    child = os.fork()
+    if not child:
+        ok = time.time is real and begun(again).result == 1_700_000_000.0 and time.time is real
+        os._exit(0 if ok else 1)
 
 end.set()
 thread.join()
@@ -416,6 +432,19 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 def test_a_child_process_forgets_the_activations_of_its_parent(processes):
     processes.run(FORK, PYTHONWARNINGS="ignore").checked()
+
+
+def test_a_run_that_is_closed_by_another_leaves_that_guarded():
+    async def waits():
+        await call("a")
+
+    closed = begun(waits)
+
+    async def code():
+        closed.close()
+        return time.time()
+
+    assert begun(code).result == 1_700_000_000.0
 
 
 def test_a_closed_run_cleans_up_under_the_guard():
