@@ -58,9 +58,14 @@ def _functions(definition: Definition) -> Iterator[FunctionType]:
         members = [m for cls in definition.cls.__mro__[:-1] for m in vars(cls).values()]
 
     for member in members:
-        for found in (member, getattr(member, "__func__", None), getattr(member, "fget", None)):
-            if isinstance(found, FunctionType):
-                yield found
+        found = member
+        if isinstance(member, staticmethod | classmethod):
+            found = member.__func__
+        elif isinstance(member, property):
+            found = member.fget
+
+        if isinstance(found, FunctionType):
+            yield found
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
