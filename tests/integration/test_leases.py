@@ -8,6 +8,7 @@ import time
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+import apsw
 import pytest
 from durable_core import Client, Worker, activity, embedded, workflow
 from durable_core.exceptions import StoreError
@@ -168,6 +169,28 @@ def test_a_worker_that_renews_while_another_looks_is_not_marked_as_dead(store_pa
         assert await one.renew_worker(worker)
         assert await two._bury(worker, lease_until=seen) == []
         assert await one.append(step("r", worker, 1)) is ACCEPTED
+        await one.close()
+        await two.close()
+
+    asyncio.run(main())
+
+
+def test_a_worker_that_waits_for_others_to_write_is_not_taken_for_dead(store_path):
+    async def main():
+        one, two = await SqliteStore.open(store_path), await SqliteStore.open(store_path)
+        lease = Lease(SHORT)
+        worker = await one.register_worker("crowded", lease)
+        await one.append(first("r", worker))
+        crowd = apsw.Connection(str(store_path))
+        crowd.execute("BEGIN IMMEDIATE")
+        waiting = one.append(step("r", worker, 1))
+        await out(lease)
+        assert not lease.holds()
+        assert await asyncio.wait_for(two.owner_alive(await found(two, "r")), 10)
+        crowd.execute("COMMIT")
+        assert await waiting is ACCEPTED
+        assert lease.holds()
+        crowd.close()
         await one.close()
         await two.close()
 

@@ -98,7 +98,7 @@ async def main():
 asyncio.run(main())
 """
     output = processes.run(script, store_path).checked().output
-    assert "cannot be used after a fork: connect again here" in output
+    assert "cannot be used after a fork: connect again in this process" in output
     assert "Outcome.ACCEPTED" in output
 
 

@@ -25,7 +25,7 @@ ROOMS = {
     "authoring": {"activity", "workflow"},
     "record": {"history", "payloads"},
     "engine": {"engine"},
-    "process": {"_faults", "_ids"},
+    "process": {"_faults", "_forks", "_ids"},
     "stores": {"stores"},
     "services": {"client", "embedded", "schedules", "streams", "versions", "worker"},
     "top": {"cli", "http", "testing"},

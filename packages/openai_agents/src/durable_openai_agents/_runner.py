@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import warnings
+import weakref
 from typing import Any, TypeVar
 
 from agents import (
@@ -317,6 +319,11 @@ def _explain(error: BaseException, workflow_id: str | None, how: str) -> None:
         error.add_note(note)
 
 
+# In which process a default loop was first used.
+_used: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int] = weakref.WeakKeyDictionary()
+_inherited: list[asyncio.AbstractEventLoop] = []
+
+
 def default_loop() -> asyncio.AbstractEventLoop:
     """Return this thread's default loop, as the SDK's ``run_sync`` does.
 
@@ -331,8 +338,15 @@ def default_loop() -> asyncio.AbstractEventLoop:
         except RuntimeError:
             loop = None
 
+        if loop is not None and _used.setdefault(loop, os.getpid()) != os.getpid():
+            # Of before a fork: it shares its selector with the parent, and each would take the
+            # other's events. Kept, because a loop that nobody names closes itself.
+            _inherited.append(loop)
+            loop = None
+
         if loop is None or loop.is_closed():
             loop = policy.new_event_loop()
             policy.set_event_loop(loop)
+            _used[loop] = os.getpid()
 
         return loop

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from durable_core import _defaults, _ids
+from durable_core import _defaults, _forks, _ids
 from durable_core._arguments import UNSET, arguments
 from durable_core._clock import Clock
 from durable_core.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -53,7 +54,8 @@ class Client:
     def __init__(
         self, store: Store, *, namespace: str, identity: str, clock: Clock | None = None
     ) -> None:
-        self.store = store
+        self._store = store
+        self._pid = os.getpid()
         self.clock = clock or Clock()
         self.namespace = namespace
         self.identity = identity
@@ -98,10 +100,24 @@ class Client:
         """Close the client."""
         await self.close()
 
+    @property
+    def store(self) -> Store:
+        """Where the runs live.
+
+        Raises:
+            NotSupported: The client was connected before a fork, in the parent.
+        """
+        _forks.check_process(self._pid, "this client")
+        return self._store
+
     async def close(self) -> None:
-        """Finish the writes under way and close the store. Workers must have ended before."""
-        self.changes.close()
-        await self.store.close()
+        """Finish the writes under way and close the store. Workers must have ended before.
+
+        Does nothing in a forked child of the process that connected it.
+        """
+        if self._pid == os.getpid():
+            self.changes.close()
+            await self._store.close()
 
     @overload
     async def start_workflow(
@@ -162,6 +178,7 @@ class Client:
         else:
             definition = workflow_defn.definition_of(workflow)
 
+        _forks.check_process(self._pid, "this client")
         worker = next((w for w in self._workers if w.serves(task_queue, definition.name)), None)
         known = definition if worker is None else worker.registered.workflow(definition.name)
         start = new_start(
@@ -310,6 +327,7 @@ class Client:
 
     def owned(self, workflow_id: str, run_id: str | None) -> OwnedRun | None:
         """Return a run that a worker of this process has loaded, if one has."""
+        _forks.check_process(self._pid, "this client")
         for worker in self._workers:
             found = worker.owned_as(self.namespace, workflow_id)
             if found is not None and run_id in (None, found.row.run_id):

@@ -22,7 +22,6 @@ __all__ = ["cell_stopped", "forget", "interrupting", "note", "say", "watched"]
 
 _open: dict[str, bool] = {}  # runs under way in this process, and whether their users named them
 _interrupted: dict[str, bool] = {}
-_pid = os.getpid()
 
 
 @contextmanager
@@ -96,9 +95,17 @@ def _line(workflow_id: str, *, named: bool) -> str:
 
 @atexit.register
 def _say_last() -> None:
-    if os.getpid() == _pid:
-        for workflow_id, named in _interrupted.items():
-            say(workflow_id, named=named)
+    for workflow_id, named in _interrupted.items():
+        say(workflow_id, named=named)
+
+
+def _after_in_child() -> None:
+    """Say nothing of the parent's runs."""
+    _open.clear()
+    _interrupted.clear()
+
+
+os.register_at_fork(after_in_child=_after_in_child)
 
 
 def _watch() -> None:

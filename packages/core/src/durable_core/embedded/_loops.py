@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import weakref
 from collections import Counter
@@ -56,6 +57,20 @@ _loops: dict[asyncio.AbstractEventLoop, dict[str, asyncio.Task[Embedded]]] = {}
 # How many stores are open on each loop, and what is to be done when none is any more.
 _open_stores: Counter[asyncio.AbstractEventLoop] = Counter()
 _afterwards: dict[asyncio.AbstractEventLoop, list[Callable[[], Awaitable[None]]]] = {}
+
+
+# What a forked child inherited: it must neither use nor close it.
+_inherited: list[object] = []
+
+
+def _after_in_child() -> None:
+    _inherited.append(dict(_loops))
+    _inherited.append(dict(_afterwards))
+    for found in (_loops, _open_stores, _afterwards):
+        found.clear()
+
+
+os.register_at_fork(after_in_child=_after_in_child)
 
 
 async def close() -> None:

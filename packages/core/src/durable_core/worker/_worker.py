@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import os
 from typing import TYPE_CHECKING, Any, Self
 
-from durable_core import _defaults, _ids, history
+from durable_core import _defaults, _forks, _ids, history
 from durable_core import exceptions as ex
 from durable_core.engine import Run
 from durable_core.history import Packer
@@ -94,6 +95,7 @@ class Worker:
         self.identity = identity or _ids.process_identity()
         self.clock: Clock = client.clock
         self._client = client
+        self._pid = os.getpid()
         self._registered = Registered(workflows, activities)
         self._at_once = max_concurrent_activities
         self._cached = cached_runs(max_cached_workflows)
@@ -141,6 +143,7 @@ class Worker:
         Raises:
             StoreError: The store cannot be written.
         """
+        self._check_process()
         if self._membership is not None:
             raise RuntimeError("this worker is started already")
 
@@ -166,7 +169,12 @@ class Worker:
             self._purger = asyncio.create_task(purge, name="durable-worker-purge")
 
     async def shutdown(self) -> None:
-        """Stop the bodies, drop the runs from memory and release them for other workers."""
+        """Stop the bodies, drop the runs from memory and release them for other workers.
+
+        Raises:
+            NotSupported: It was started before a fork, in the parent, which goes on with it.
+        """
+        self._check_process()
         if self._membership is None:
             return
 
@@ -548,7 +556,11 @@ class Worker:
             )
         )
 
+    def _check_process(self) -> None:
+        _forks.check_process(self._pid, f"worker {self.identity}")
+
     def _check_stays(self) -> None:
+        self._check_process()
         if self._leaving:
             raise ex.StoreClosedError("the worker was shut down")
 

@@ -8,8 +8,8 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from durable_core import _clock, _defaults
-from durable_core.exceptions import NotSupported, StoreClosedError, StoreCorruptError
+from durable_core import _clock, _defaults, _forks
+from durable_core.exceptions import StoreClosedError, StoreCorruptError
 from durable_core.stores._lease import Lease
 from durable_core.stores._protocol import (
     Append,
@@ -207,6 +207,7 @@ class MemoryStore:
 
     def changed(self) -> bool:
         """Return whether anybody changed anything since the last call."""
+        self._check_process()
         seen, self._seen = self._seen, self._database.version
         return seen != self._seen
 
@@ -262,6 +263,7 @@ class MemoryStore:
         return False
 
     def _write(self, change: Callable[[Database], T]) -> asyncio.Future[T]:
+        self._check_process()
         future: asyncio.Future[Any] = self._loop.create_future()
         try:
             future.set_result(self._read(change))
@@ -271,14 +273,15 @@ class MemoryStore:
         return future
 
     def _read(self, read: Callable[[Database], T]) -> T:
-        if os.getpid() != self._pid:
-            raise NotSupported("a store in memory cannot be used after a fork: connect again here")
-
+        self._check_process()
         if self._closed:
             raise StoreClosedError(f"{self.location} is closed")
 
         with _lock:
             return read(self._database)
+
+    def _check_process(self) -> None:
+        _forks.check_process(self._pid, f"this store in memory, {self.location},")
 
     def _read_of_the_living(self, read: Callable[[Database], T]) -> T:
         """Read after those were found dead that did not renew their lease."""
@@ -288,3 +291,13 @@ class MemoryStore:
             return read(database)
 
         return self._read(look)
+
+
+def _after_in_child() -> None:
+    """Forget what the parent holds, and a lock that one of its threads may have held."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+    _shared.clear()
+
+
+os.register_at_fork(after_in_child=_after_in_child)

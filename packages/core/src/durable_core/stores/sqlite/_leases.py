@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from durable_core.stores._lease import Lease
 
+    from ._locks import WorkerLock
+
 __all__ = ["Leases"]
 
 _log = logging.getLogger("durable_core.stores")
@@ -34,17 +36,20 @@ class Leases:
     def __init__(self, sql: Mapping[str, str]) -> None:
         self._sql = sql
         self._held: dict[int, Lease] = {}
+        self._locks: dict[int, WorkerLock] = {}
         self._asked: dict[int, float] = {}
         self._lost: list[Lease] = []
         self._not_before = 0.0
 
-    def add(self, worker: int, lease: Lease) -> None:
+    def add(self, worker: int, lease: Lease, lock: WorkerLock) -> None:
         """Renew a lease from now on."""
+        self._locks[worker] = lock
         self._held[worker] = lease
 
     def remove(self, worker: int) -> None:
         """Renew a lease no more."""
         self._held.pop(worker, None)
+        self._locks.pop(worker, None)
 
     def wait(self) -> float | None:
         """Return the seconds until the next renewal; None if no lease is needed."""
@@ -94,6 +99,13 @@ class Leases:
     def rolled_back(self) -> None:
         """Note that nothing was renewed."""
         self._asked.clear()
+
+    def waits(self) -> None:
+        """Note that others keep this thread from writing."""
+        now = _clock.boottime()
+        for worker, lease in list(self._held.items()):
+            if lease.needed and lease.renewal <= now and (lock := self._locks.get(worker)):
+                lock.wait()
 
     def failed(self, error: BaseException) -> None:
         """Note that a batch that held nothing but renewals could not be written."""

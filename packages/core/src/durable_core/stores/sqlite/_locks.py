@@ -9,16 +9,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import struct
 import weakref
 from pathlib import Path
 
-from durable_core import _defaults
+from durable_core import _clock, _defaults
 from durable_core.exceptions import StoreError, StoreReadOnlyError
 
 from . import _open
 
-__all__ = ["WorkerLock", "is_dead"]
+__all__ = ["WorkerLock", "is_dead", "waited"]
 
+_TIME = struct.Struct("d")
 _held: weakref.WeakSet[WorkerLock] = weakref.WeakSet()
 
 
@@ -35,6 +37,15 @@ class WorkerLock:
 
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         _held.add(self)
+
+    def wait(self) -> None:
+        """Note in the file that its process lives and waits until others let it write.
+
+        A worker of a crowded store may get its turn only when its lease is past. It does nothing
+        until then, and nobody gains if it is taken for dead.
+        """
+        with contextlib.suppress(OSError):
+            os.pwrite(self._fd, _TIME.pack(_clock.boottime()), 0)
 
     def release(self) -> None:
         """Drop the lock and remove its file. May be called again."""
@@ -53,6 +64,16 @@ class WorkerLock:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def waited(path: Path) -> float:
+    """Return when a worker last noted that it waits, by `_clock.boottime`; 0 if it never did."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return 0.0
+
+    return float(_TIME.unpack(data)[0]) if len(data) == _TIME.size else 0.0
 
 
 def is_dead(path: Path) -> bool:

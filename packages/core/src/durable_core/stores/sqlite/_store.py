@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from durable_core import _clock, _defaults, _ids, history
+from durable_core import _clock, _defaults, _forks, _ids, history
 from durable_core.exceptions import (
-    NotSupported,
     StoreClosedError,
     StoreCorruptError,
     WorkflowNotFoundError,
@@ -31,7 +30,8 @@ from durable_core.stores._protocol import (
     RunRow,
 )
 
-from . import _batch, _locks, _open
+from . import _batch, _handles, _locks, _open
+from ._handles import Handle
 from ._leases import Leases
 from ._writer import Call, Writer
 
@@ -47,6 +47,8 @@ __all__ = ["SqliteStore"]
 T = TypeVar("T")
 
 _log = logging.getLogger("durable_core.stores")
+# A worker that waits for others to write notes so many times in a second.
+_WAITS_ON = 3.0
 
 _RUN_COLUMNS = (
     "id, namespace, workflow_id, workflow_type, task_queue, bound, status, started, closed, "
@@ -58,10 +60,10 @@ _SQL = _sql.statements(__package__ or "", "queries.sql", run=_RUN_COLUMNS)
 class SqliteStore:
     """A `Store` on one SQLite file. Open it by `open`; it belongs to the running event loop."""
 
-    def __init__(self, path: Path, connections: Sequence[apsw.Connection]) -> None:
+    def __init__(self, path: Path, handles: Sequence[Handle]) -> None:
         self._path = path
         self._pid = os.getpid()
-        writer, self._reader = connections
+        writer, self._reader = handles
         self._leases = Leases(_SQL)
         self._writer = Writer(path, writer, _SQL, self._leases)
         # Reads of long histories must not hold up the loop; one thread keeps them in order.
@@ -77,7 +79,7 @@ class SqliteStore:
             StoreError: It cannot be used; the subclass says why.
         """
         path = path.absolute()  # noqa: ASYNC240  # reads nothing but the working directory
-        return cls(path, await asyncio.to_thread(_open.opened, path, 2))
+        return cls(path, await asyncio.to_thread(_handles.opened, path, 2))
 
     @property
     def location(self) -> str:
@@ -155,7 +157,7 @@ class SqliteStore:
                 raise
 
             self._locks[worker] = lock
-            self._leases.add(worker, held)
+            self._leases.add(worker, held, lock)
             self._writer.look_again()
             return worker
 
@@ -205,13 +207,15 @@ class SqliteStore:
     async def _bury_if_dead(self, row: Any) -> bool:
         """Mark a worker as dead if it is, unless it renews its lease meanwhile."""
         worker, identity, lock_file, boot, until, owns = row
-        if boot != boot_id() or _locks.is_dead(self._lock_folder / lock_file):
+        path = self._lock_folder / str(lock_file)
+        if boot != boot_id() or _locks.is_dead(path):
             await self._bury(worker)
             return True
 
         # One that owns nothing does not renew its lease, and nobody waits for its runs.
-        late = _clock.boottime() - until
-        if not owns or late < 0:
+        now = _clock.boottime()
+        late = now - until
+        if not owns or late < 0 or now - _locks.waited(path) < _WAITS_ON:
             return False
 
         buried = bool(await self._bury(worker, lease_until=until))
@@ -346,6 +350,7 @@ class SqliteStore:
 
     def changed(self) -> bool:
         """Return whether there may be something new for others than a run's owner."""
+        self._check_process()
         return self._writer.changed()
 
     async def close(self) -> None:
@@ -399,9 +404,9 @@ class SqliteStore:
             raise StoreClosedError(f"{self._path} is closed")
 
         def work() -> T:
-            with _open.translated(str(self._path)):
-                self._reader.set_busy_timeout(10_000)
-                return read(self._reader)
+            with _open.translated(str(self._path)), self._reader.use() as connection:
+                connection.set_busy_timeout(10_000)
+                return read(connection)
 
         return await asyncio.get_running_loop().run_in_executor(self._reads, work)
 
@@ -460,11 +465,7 @@ class SqliteStore:
             connection.execute("COMMIT")
 
     def _check_process(self) -> None:
-        if os.getpid() != self._pid:
-            raise NotSupported(
-                f"{self._path} was opened in process {self._pid} and cannot be used after a fork: "
-                "connect again here"
-            )
+        _forks.check_process(self._pid, f"this connection to {self._path}")
 
 
 def _items(connection: apsw.Connection, lineage: str, addresses: Sequence[str]) -> dict[str, bytes]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from ._handles import Handle
     from ._leases import Leases
 
 __all__ = ["Call", "Writer"]
@@ -51,21 +52,18 @@ class _Request:
 
 
 class Writer:
-    """Owns the connection that writes. `submit` is for its loop; the rest is the thread's."""
+    """Alone uses the connection that writes. `submit` is for its loop; the rest is the thread's."""
 
-    def __init__(
-        self, path: Path, connection: apsw.Connection, sql: Mapping[str, str], leases: Leases
-    ) -> None:
+    def __init__(self, path: Path, handle: Handle, sql: Mapping[str, str], leases: Leases) -> None:
         self._path = path
-        self._connection = connection
+        self._handle = handle
         self._sql = sql
         self._leases = leases
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Request] = deque()
         self._wake = threading.Condition()
         self._closing = False
-        # Held while the connection is used; what it says of commits by other connections.
-        self._using = threading.Lock()
+        # What the connection says of commits by others.
         self._version: object = None
         self._changed = True
         self._thread = threading.Thread(target=self._run, name="durable-writer", daemon=True)
@@ -100,11 +98,9 @@ class Writer:
         That is a commit by another connection, or one of this that is more than the next step of a
         run. One that comes while the writer is busy may be seen by a later call.
         """
-        if self._using.acquire(blocking=False):
-            try:
-                self._look()
-            finally:
-                self._using.release()
+        with self._handle.use_if_idle() as connection:
+            if connection is not None:
+                self._look(connection)
 
         # Not by a swap: the writer's thread may set it in between.
         if self._changed:
@@ -113,9 +109,9 @@ class Writer:
 
         return False
 
-    def _look(self) -> None:
+    def _look(self, connection: apsw.Connection) -> None:
         """Note whether another connection has committed; SQLite does not count the own commits."""
-        version = self._connection.pragma("data_version")
+        version = connection.pragma("data_version"), self._handle.opened
         if version != self._version:
             self._version = version
             self._changed = True
@@ -129,10 +125,9 @@ class Writer:
         self._thread.join()
 
     def _run(self) -> None:
-        connection = self._connection
         try:
             while batch := self._next_batch():
-                answers = self._commit(connection, batch)
+                answers = self._commit(batch)
                 if batch[0].future is None and isinstance(answers[0], BaseException):
                     self._leases.failed(answers[0])
 
@@ -147,7 +142,7 @@ class Writer:
                     # The loop is gone, and with it everybody who waited; what is durable stays so.
                     return
         finally:
-            connection.close()
+            self._handle.close()
 
     def _next_batch(self) -> list[_Request]:
         """Return requests for one commit: at most one per run, and a `Call` alone."""
@@ -180,13 +175,13 @@ class Writer:
             self._queue.extendleft(reversed(later))
             return batch
 
-    def _commit(self, connection: apsw.Connection, batch: list[_Request]) -> list[Any]:
+    def _commit(self, batch: list[_Request]) -> list[Any]:
         """Return an answer per request: its outcome, or the exception that ended it."""
         deadline = time.monotonic() + _BUSY_LIMIT
         wait = 0.0005
         while True:
             try:
-                with _open.translated(str(self._path)), self._using:
+                with _open.translated(str(self._path)), self._handle.use() as connection:
                     answers = self._try_commit(connection, batch)
                     if not all(map(_is_step, batch)):
                         self._changed = True
@@ -197,6 +192,7 @@ class Writer:
                 if not isinstance(error.__cause__, apsw.BusyError) or time.monotonic() > deadline:
                     return [error] * len(batch)
 
+            self._leases.waits()
             # SQLite's own handler backs off to a tenth of a second; another writer needs a
             # millisecond.
             time.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311
@@ -205,7 +201,7 @@ class Writer:
     def _try_commit(self, connection: apsw.Connection, batch: list[_Request]) -> list[Any]:
         try:
             connection.execute("BEGIN IMMEDIATE")
-            self._look()
+            self._look(connection)
             first = batch[0].work
             if isinstance(first, Call):
                 answers = [first.run(connection)]
