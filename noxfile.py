@@ -52,7 +52,7 @@ TIERS = (
     ),
     Tier("positional", 150, ADAPTER[1:], ("--positional", *BOTH_CORES)),
     Tier("acceptance", 210, ("tests/acceptance",)),
-    Tier("crash", 270, ("tests/crash",)),
+    Tier("crash", 360, ("tests/crash",)),
 )
 FAST = TIERS[:1]
 ENGINE = Tier("engine", 240, ("tests/unit/test_engine*.py",), BOTH_CORES)

@@ -209,6 +209,46 @@ def test_no_body_starts_before_the_commit_that_asks_for_it(store_url, desk):
     assert order[:2] == ["committed", "body"]
 
 
+def test_no_signal_is_acknowledged_before_the_commit_that_holds_it(store_url):
+    order: list[str] = []
+
+    @workflow.defn
+    class Waits:
+        def __init__(self) -> None:
+            self.got = 0
+
+        @workflow.run
+        async def run(self) -> None:
+            await workflow.wait_condition(lambda: self.got == 2)
+
+        @workflow.signal
+        def take(self) -> None:
+            self.got += 1
+
+    async def main():
+        async with (
+            await Client.connect(store_url) as client,
+            Worker(client, task_queue=QUEUE, workflows=[Waits]),
+        ):
+            handle = await client.start_workflow(Waits.run, id="w", task_queue=QUEUE)
+            real = client.store.append
+
+            def append(asked):
+                future = real(asked)
+                future.add_done_callback(lambda _: order.append("committed"))
+                return future
+
+            client.store.append = append
+            for _ in range(2):
+                await handle.signal(Waits.take)
+                order.append("acknowledged")
+
+            await handle.result()
+
+    asyncio.run(main())
+    assert order == ["committed", "acknowledged"] * 2
+
+
 def test_a_cancelled_activity_is_interrupted_in_its_body(store_url):
     seen: list[str] = []
 

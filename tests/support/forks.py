@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from support.processes import LIMIT, TESTS, Ended
+from support.processes import LIMIT, PLANTED, TESTS, Ended
 
 _PRELOADED = ("support.kill_app", "support.agents_app")
 
@@ -81,7 +81,7 @@ class Forks:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=said,
-                env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(TESTS)},
+                env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(TESTS), **PLANTED},
                 cwd=self._folder,
                 start_new_session=True,
             )

@@ -36,7 +36,9 @@ KINDS = ("service", "service", "both", "both", "embedded", "agent")
 
 
 class Starts(Protocol):
-    def start(self, script: Path, *arguments: object, **environment: object) -> Process | Fork: ...
+    def start(
+        self, script: Path, *arguments: object, fault: str = "", **environment: object
+    ) -> Process | Fork: ...
 
 
 @dataclass
@@ -75,7 +77,7 @@ class Trial:
         folder: Its own.
         forked: Starts processes by forking.
         interpreters: Starts fresh ones.
-        house: Makes the surroundings of an agent in the folder.
+        house: Makes the surroundings of an agent in the folder; without it none is run.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ class Trial:
         folder: Path,
         forked: Starts,
         interpreters: Starts,
-        house: Callable[[Path, Any], House],
+        house: Callable[[Path, Any], House] | None = None,
     ) -> None:
         self._choose = random.Random(seed)
         self._folder = folder
@@ -99,7 +101,7 @@ class Trial:
 
     def run(self) -> Counts:
         """Kill, go on, and check."""
-        kind = self._choose.choice(KINDS)
+        kind = self._choose.choice(KINDS if self._house else KINDS[:-1])
         self.counts.trials += 1
         self.counts.kinds[kind] += 1
         match kind:
@@ -116,6 +118,17 @@ class Trial:
                 self._check_end(list(FLOWS))
 
         return self.counts
+
+    def run_at(self, role: str, fault: str) -> bool:
+        """Kill a program at a fault point, go on, and check; return whether it was reached."""
+        process = self._start(role, fault=fault)
+        killed = process.wait(LIMIT).killed
+        if killed:
+            asyncio.run(self._look())
+            self._start(role).wait(LIMIT).checked()
+
+        self._check_end([*FLOWS, TALK])
+        return killed
 
     # Kinds
 
@@ -142,6 +155,7 @@ class Trial:
         worker.kill()
 
     def _run_agent(self) -> None:
+        assert self._house is not None
         house = self._house(self._folder, self._way())
         expected, once = UNDISTURBED[house.program]
         before = house.asked()
@@ -179,10 +193,11 @@ class Trial:
     def _way(self) -> Starts:
         return self._ways[self._choose.random() < FRESH]
 
-    def _start(self, role: str) -> Process | Fork:
+    def _start(self, role: str, fault: str = "") -> Process | Fork:
         process = self._way().start(
             APP,
             role,
+            fault=fault,
             DURABLE_URL=self._url,
             LEDGER=self._ledger.path,
             ACKS=self._folder / "acks",

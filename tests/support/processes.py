@@ -13,6 +13,8 @@ from typing import Self
 
 TESTS = Path(__file__).resolve().parents[1]
 LIMIT = 30.0
+# Read before a fixture clears it: the bug that is planted here is in every process.
+PLANTED = {n: os.environ[n] for n in ("DURABLE_PLANTED",) if n in os.environ}
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ class Processes:
             "PYTHONPATH": str(TESTS),
             "PYTHONWARNINGS": "error",
             "PYTHONUNBUFFERED": "1",
+            **PLANTED,
             **({"DURABLE_FAULT": fault} if fault else {}),
             **{name: str(value) for name, value in environment.items()},
         }

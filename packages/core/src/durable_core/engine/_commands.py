@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
 from durable_core import exceptions as ex
+from durable_core._planted import planted
 from durable_core._signatures import modules_of, signature
 from durable_core.adapter import Unit
 from durable_core.history import (
@@ -88,7 +89,8 @@ class Pending:
     @property
     def idempotency_key(self) -> str:
         """Equal for every attempt of it, also after a crash, and different from any other's."""
-        parts = "\0".join((self.effect_scope, self.unit.name, self.unit.key, str(self.occurrence)))
+        occurrence = 1 if planted("key.reused") else self.occurrence
+        parts = "\0".join((self.effect_scope, self.unit.name, self.unit.key, str(occurrence)))
         return blake2b(parts.encode(), digest_size=16).hexdigest()
 
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from durable_core.history import Event, Packer, Rewound, Taken, TimerFired
 from durable_core.stores import InboxRow
 
-__all__ = ["Arrived", "Inbox", "LostRunError", "ReleasedRunError", "accept", "refuse", "unread"]
+__all__ = [
+    "Arrived",
+    "Inbox",
+    "LostRunError",
+    "ReleasedRunError",
+    "accept",
+    "refuse",
+    "retrieved",
+    "unread",
+]
 
 
 class LostRunError(Exception):
@@ -84,3 +94,9 @@ def unread(arrived: Iterable[Arrived], packer: Packer, now: float) -> list[Inbox
 
 def _request(event: Event) -> str:
     return getattr(event, "request", "") or f"seq:{getattr(event, 'seq', 0)}"
+
+
+def retrieved(done: asyncio.Future[Any]) -> None:
+    """Mark the exception as seen: a run without a waiter has said so in the log and in its row."""
+    if not done.cancelled():
+        done.exception()

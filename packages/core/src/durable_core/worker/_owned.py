@@ -12,17 +12,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from durable_core import _faults
 from durable_core import exceptions as ex
+from durable_core._planted import planted
 from durable_core.engine import python_version
 from durable_core.history import (
     Activation,
     CancelActivity,
     CancelTimer,
     Event,
-    PendingActivity,
     ScheduleActivity,
     StartTimer,
     Taken,
@@ -32,13 +34,13 @@ from durable_core.stores import Append, Outcome, Reuse, RunRow, _stalls
 
 from . import _takeover
 from ._appends import Appends, Creation, failure_of
-from ._arrived import Arrived, Inbox, LostRunError, ReleasedRunError, accept, refuse
+from ._arrived import Arrived, Inbox, LostRunError, ReleasedRunError, accept, refuse, retrieved
 from ._work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from durable_core.engine import Pending, Run
+    from durable_core.engine import Run
     from durable_core.stores import Loaded
 
     from ._rewind import Rewind
@@ -70,9 +72,9 @@ class OwnedRun:
         self.record: list[Activation] | None = [] if worker.replays_always else None
         self.alone = False
         self.done: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
-        self.done.add_done_callback(_retrieved)
+        self.done.add_done_callback(retrieved)
         self.created: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.created.add_done_callback(_retrieved)
+        self.created.add_done_callback(retrieved)
         self._worker = worker
         self._store = worker.store
         self._clock = worker.clock
@@ -85,7 +87,7 @@ class OwnedRun:
             clock=worker.clock,
             deliver=self._brought,
             fire=self._fire,
-            remember=self._remember,
+            remember=lambda *known: self._store.append(self._appends.remember(*known)),
             broken=self._end,
             interrupted=self._let_go,
         )
@@ -163,7 +165,7 @@ class OwnedRun:
         for seq, state in resumed.items():
             self._work.start_body(run.pending[seq], state.attempts, state.retry_at)
 
-        for seq, handle in run.timers.items():
+        for seq, handle in () if planted("timer.forgotten") else run.timers.items():
             self._work.set_alarm(seq, handle.when())
 
         # A run that never ran begins now. `Taken` alone waits for company, if any is to come.
@@ -279,6 +281,13 @@ class OwnedRun:
         _faults.reach("run.activated.after")
         self._appending = True
         future = self._store.append(append)
+        if planted("ack.early"):
+            accept(taken)
+
+        if planted("effects.early"):
+            self._effects(activation)
+            activation = replace(activation, commands=())
+
         future.add_done_callback(lambda done: self._committed(done, activation, taken))
 
     def _ask_first(self) -> None:
@@ -357,9 +366,6 @@ class OwnedRun:
 
         if self._events or self.run.broken:
             self._wake()
-
-    async def _remember(self, pending: Pending, state: PendingActivity) -> None:
-        await self._store.append(self._appends.remember(pending, state))
 
     # Looking
 
@@ -591,9 +597,3 @@ class OwnedRun:
         self.done.set_exception(error)
         if not self.created.done():
             self.created.set_exception(error)
-
-
-def _retrieved(done: asyncio.Future[Any]) -> None:
-    """Mark the exception as seen: a run without a waiter has said so in the log and in its row."""
-    if not done.cancelled():
-        done.exception()

@@ -51,7 +51,7 @@ class Work:
         clock: Clock,
         deliver: Callable[[Event], None],
         fire: Callable[[int], None],
-        remember: Callable[[Pending, PendingActivity], Awaitable[None]],
+        remember: Callable[[Pending, PendingActivity], Awaitable[object]],
         broken: Callable[[BaseException], None],
         interrupted: Callable[[], None],
     ) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from durable_core._planted import planted
 from durable_core.stores._protocol import Append, InboxRow, Outcome, Reuse, RunRow
 
 if TYPE_CHECKING:
@@ -105,6 +106,9 @@ def write(
         if isinstance(m, Append) and outcomes[i] is Outcome.ACCEPTED
     ]
     accepted = _advance(connection, sql, appends, outcomes)
+    if planted("batch.last") and len(accepted) > 1:
+        accepted.pop()
+
     activations, items, pending, inbox = _Rows(), _Rows(), _Rows(), _Rows()
     resolved: list[list[Any]] = []
     taken: list[int] = []
@@ -226,6 +230,10 @@ def _advance(
     rows = _Rows()
     for _, a in appends:
         closed = a.time if a.status != "running" else None
+        drops = closed is not None and not a.taken and planted("close.unread")
+        if drops or (a.claim and planted("inbox.dropped")):
+            connection.execute(sql["drop_inbox"], (a.run_id,))
+
         rows.add(
             a.run_id,
             a.expected_fence,
@@ -245,7 +253,7 @@ def _advance(
     moved = {r[0] for r in connection.execute(sql["advance_runs"], rows.bindings()[:1])}
     accepted: list[Append] = []
     for i, append in appends:
-        if append.run_id in moved:
+        if append.run_id in moved or planted("append.refused"):
             accepted.append(append)
         else:
             outcomes[i] = Outcome.REFUSED
