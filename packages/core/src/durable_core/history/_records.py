@@ -5,6 +5,9 @@ a default at any time: old records decode under new code, and new ones say so by
 
 A history is one `Start` and a sequence of `Activation`s. Commands carry a number, ``seq``, that is
 unique in the run; events refer to it.
+
+Invariant: records are trees of data and never part of a cycle, so the garbage collector need not
+look at them (``gc=False``); going through those of a long history would make replay quadratic.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ __all__ = [
 ]
 
 
-class Payload(msgspec.Struct, frozen=True, omit_defaults=True):
+class Payload(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Bytes of a recorded value, here or by reference.
 
     Attributes:
@@ -63,7 +66,7 @@ class Payload(msgspec.Struct, frozen=True, omit_defaults=True):
     key: str = ""
 
 
-class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """An exception as it is recorded.
 
     Attributes:
@@ -93,7 +96,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     notes: tuple[str, ...] = ()
 
 
-class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One try of an activity.
 
     Attributes:
@@ -115,7 +118,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     failure: Failure | None = None
 
 
-class Start(msgspec.Struct, frozen=True, omit_defaults=True):
+class Start(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """How a run began; written once.
 
     Attributes:
@@ -155,7 +158,7 @@ class Start(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int = 1
 
 
-class Taken(msgspec.Struct, frozen=True, omit_defaults=True, tag="taken"):
+class Taken(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="taken"):
     """A worker became the owner of the run."""
 
     worker: str
@@ -164,7 +167,7 @@ class Taken(msgspec.Struct, frozen=True, omit_defaults=True, tag="taken"):
     time: float
 
 
-class ActivityCompleted(msgspec.Struct, frozen=True, omit_defaults=True, tag="completed"):
+class ActivityCompleted(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="completed"):
     """An activity returned."""
 
     seq: int
@@ -172,7 +175,7 @@ class ActivityCompleted(msgspec.Struct, frozen=True, omit_defaults=True, tag="co
     attempts: tuple[Attempt, ...] = ()
 
 
-class ActivityFailed(msgspec.Struct, frozen=True, omit_defaults=True, tag="failed"):
+class ActivityFailed(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="failed"):
     """An activity failed for good."""
 
     seq: int
@@ -181,20 +184,20 @@ class ActivityFailed(msgspec.Struct, frozen=True, omit_defaults=True, tag="faile
     attempts: tuple[Attempt, ...] = ()
 
 
-class ActivityCancelled(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancelled"):
+class ActivityCancelled(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="cancelled"):
     """An activity ended because its cancellation was asked for."""
 
     seq: int
     attempts: tuple[Attempt, ...] = ()
 
 
-class TimerFired(msgspec.Struct, frozen=True, omit_defaults=True, tag="fired"):
+class TimerFired(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="fired"):
     """A timer reached its due time."""
 
     seq: int
 
 
-class SignalReceived(msgspec.Struct, frozen=True, omit_defaults=True, tag="signal"):
+class SignalReceived(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="signal"):
     """A signal was accepted.
 
     Attributes:
@@ -212,7 +215,9 @@ class SignalReceived(msgspec.Struct, frozen=True, omit_defaults=True, tag="signa
     time: float = 0.0
 
 
-class CancelRequested(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancel_requested"):
+class CancelRequested(
+    msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="cancel_requested"
+):
     """Somebody asked for the end of the run.
 
     Attributes:
@@ -228,7 +233,7 @@ class CancelRequested(msgspec.Struct, frozen=True, omit_defaults=True, tag="canc
     time: float = 0.0
 
 
-class Rewound(msgspec.Struct, frozen=True, omit_defaults=True, tag="rewound"):
+class Rewound(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="rewound"):
     """The run had ended and goes on: the activations from ``to`` on are set aside.
 
     They stay in the history for readers; a replay passes over them. The first event of its
@@ -261,7 +266,7 @@ Event = (
 )
 
 
-class ScheduleActivity(msgspec.Struct, frozen=True, omit_defaults=True, tag="schedule"):
+class ScheduleActivity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="schedule"):
     """Ask for an activity. Identity: (kind, name, key, occurrence); arguments are compared too.
 
     Attributes:
@@ -284,7 +289,7 @@ class ScheduleActivity(msgspec.Struct, frozen=True, omit_defaults=True, tag="sch
     max_attempts: int = 0
 
 
-class StartTimer(msgspec.Struct, frozen=True, omit_defaults=True, tag="timer"):
+class StartTimer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="timer"):
     """Ask for an event at a time."""
 
     seq: int
@@ -293,26 +298,26 @@ class StartTimer(msgspec.Struct, frozen=True, omit_defaults=True, tag="timer"):
     occurrence: int = 1
 
 
-class CancelActivity(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancel"):
+class CancelActivity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="cancel"):
     """Withdraw an activity; what it may still bring is dropped unless it was asked to wait."""
 
     seq: int
     wait: bool = False
 
 
-class CancelTimer(msgspec.Struct, frozen=True, omit_defaults=True, tag="untimer"):
+class CancelTimer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="untimer"):
     """Withdraw a timer."""
 
     seq: int
 
 
-class CompleteRun(msgspec.Struct, frozen=True, omit_defaults=True, tag="complete"):
+class CompleteRun(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="complete"):
     """End the run with a result."""
 
     result: Payload
 
 
-class FailRun(msgspec.Struct, frozen=True, omit_defaults=True, tag="fail"):
+class FailRun(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="fail"):
     """End the run with a failure.
 
     Attributes:
@@ -325,7 +330,7 @@ class FailRun(msgspec.Struct, frozen=True, omit_defaults=True, tag="fail"):
     culprits: tuple[int, ...] = ()
 
 
-class TerminateRun(msgspec.Struct, frozen=True, omit_defaults=True, tag="terminate"):
+class TerminateRun(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="terminate"):
     """The run was ended from outside; its code did not learn of it.
 
     Attributes:
@@ -349,14 +354,14 @@ Command = (
 )
 
 
-class Note(msgspec.Struct, frozen=True, omit_defaults=True):
+class Note(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A fact for readers; replay ignores it."""
 
     name: str
     value: bytes
 
 
-class Activation(msgspec.Struct, frozen=True, omit_defaults=True):
+class Activation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The atomic step of a run: events in, commands out.
 
     Attributes:
@@ -376,7 +381,7 @@ class Activation(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int = 1
 
 
-class PendingActivity(msgspec.Struct, frozen=True, omit_defaults=True):
+class PendingActivity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """An activity without an outcome, as its side row holds it.
 
     Attributes:
