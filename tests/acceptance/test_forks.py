@@ -12,6 +12,8 @@ import pytest
 from support.ledger import Ledger
 from support.waiting import until
 
+pytest_plugins = ["support.agents_fixtures"]
+
 WORKERS, REQUESTS, ELSEWHERE = 4, 200, 50
 OWNER = "import asyncio; from support.gunicorn_app import own; asyncio.run(own({orders}))"
 GUNICORN = """
@@ -256,3 +258,47 @@ asyncio.run(main(sys.argv[1]))
 """
     )
     assert processes.run(script, store_url).checked().output == ""
+
+
+AGENTS = """
+import os, sys, warnings
+from durable_openai_agents import DurableRunner
+from support.agents_bench import agent, say
+warnings.simplefilter("ignore", DeprecationWarning)
+worker = agent("worker", say("done"))
+
+def run(name):
+    found = DurableRunner.run_sync(worker, "hi", workflow_id=name)
+    assert found.final_output == "done"
+
+# Its loop is the default one of the thread, and stays open.
+run("parent")
+children = []
+for n in range(4):
+    child = os.fork()
+    if child == 0:
+        try:
+            for again in range(3):
+                run(f"child-{n}-{again}")
+        except BaseException as error:
+            print("child failed:", repr(error), flush=True)
+            os._exit(1)
+        os._exit(0)
+    children.append(child)
+for again in range(3):
+    run(f"parent-{again}")
+for child in children:
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+print("parent done")
+"""
+
+
+def test_agents_run_in_children_of_a_process_that_ran_some(processes, bench):
+    surroundings = {
+        **bench.server.environment(),
+        "DURABLE_URL": bench.store_url,
+        "OPENAI_AGENTS_DISABLE_TRACING": "1",
+    }
+    output = processes.run(AGENTS, limit=50.0, **surroundings).checked().output
+    assert output.endswith("parent done\n")
+    assert len(bench.requests()) == 1 + 4 * 3 + 3

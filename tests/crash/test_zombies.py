@@ -17,15 +17,15 @@ from pathlib import Path
 import pytest
 from durable_core import Client
 from support import zombie_app
-from support.ledger import Ledger, label
+from support.ledger import Ledger
 from support.rows import rows
 from support.waiting import eventually
+from support.zombie_checks import Load, check_record
 
 APP = Path(zombie_app.__file__)
 LEASE = 0.6
-SECONDS = 25.0
+SECONDS = 18.0
 LONG_ROUNDS = 120  # with two workers, and again with three
-OPEN_RUNS = 6
 
 
 @dataclass(frozen=True)
@@ -37,30 +37,6 @@ class Round:
     stopped: float
     woken: float
     buried: bool
-
-
-class Load:
-    """Keeps some runs open, and remembers what each must return."""
-
-    def __init__(self, client):
-        self._client = client
-        self._tasks = []
-        self.started = 0
-
-    async def fill(self):
-        self._tasks = [task for task in self._tasks if not task.done() or task.result()]
-        while len(self._tasks) < OPEN_RUNS:
-            self.started += 1
-            self._tasks.append(asyncio.create_task(self._see_through(self.started)))
-
-    async def _see_through(self, number):
-        handle = await self._client.start_workflow(
-            "Sum", number, id=f"run-{number}", task_queue=zombie_app.QUEUE
-        )
-        assert await handle.result() == zombie_app.expected(number)
-
-    async def finish(self):
-        await asyncio.gather(*self._tasks)
 
 
 def owners(path):
@@ -120,36 +96,6 @@ def late_bodies(path, ledger, rounds):
                 found.append((effect, last))
 
     return found
-
-
-async def check_record(path, client, ledger, started):
-    """Check every record against the ledger; return how many effects happened more than once."""
-    began: dict[str, dict[str, list[float]]] = {}
-    for effect in ledger.effects():
-        began.setdefault(effect.workflow_id, {}).setdefault(label(effect), []).append(effect.time)
-
-    again = 0
-    for number in range(1, started + 1):
-        run = f"run-{number}"
-        history = await client.get_workflow_handle(run).fetch_history()
-        done = [e for e in history.timeline() if e.kind == "activity"]
-        assert len(done) == 3 * zombie_app.STEPS
-        for entry in done:
-            assert entry.status == "completed"
-            times = began[run][f"{entry.name}/{entry.args[-1]}"]
-            # What is recorded has happened before, and does not happen again.
-            assert max(times) <= entry.ended, f"{run}: {entry.name} ran after it was recorded"
-            outcomes = Counter(attempt.outcome for attempt in entry.attempts)
-            assert len(times) <= outcomes.total(), f"{run}: {entry.name} ran {len(times)} times"
-            again += max(len(times) - outcomes["completed"] - outcomes["failed"], 0)
-
-    for (fences,) in rows(
-        path, "SELECT json_group_array(fence ORDER BY number) FROM activation GROUP BY run"
-    ):
-        written = list(map(int, fences.strip("[]").split(",")))
-        assert written == sorted(written), "an owner of earlier wrote after a later one"
-
-    return again
 
 
 @pytest.mark.timeout(3600)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
 import time
 from datetime import timedelta
@@ -83,9 +84,11 @@ async def serve(identity: str, lease: float) -> None:
             # The test reads the rows of workers that are gone.
             retention=None,
         )
+        stop = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
         async with worker:
             print("ready", os.getpid(), flush=True)
-            await asyncio.Event().wait()
+            await stop.wait()
 
 
 if __name__ == "__main__":
