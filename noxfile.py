@@ -51,8 +51,8 @@ TIERS = (
         ("--replay-always", *BOTH_CORES),
     ),
     Tier("positional", 150, ADAPTER[1:], ("--positional", *BOTH_CORES)),
-    Tier("acceptance", 210, ("tests/acceptance",)),
-    Tier("crash", 360, ("tests/crash",)),
+    Tier("acceptance", 250, ("tests/acceptance",)),
+    Tier("crash", 420, ("tests/crash",)),
 )
 FAST = TIERS[:1]
 ENGINE = Tier("engine", 240, ("tests/unit/test_engine*.py",), BOTH_CORES)
