@@ -333,6 +333,27 @@ def test_a_worker_that_is_found_dead_drops_its_runs_and_goes_on_as_a_new_one(
     assert "goes on as a new worker" in caplog.text
 
 
+def test_a_worker_whose_runs_are_with_others_when_it_wakes_up_knows_that_it_was_dead(
+    store_url, store_path
+):
+    async def main():
+        async with working(store_url) as (client, worker):
+            handle = await client.start_workflow(Says.run, "linger", id="r", task_queue="q")
+            await eventually(lambda: ran, "the body")
+            other = await SqliteStore.open(store_path)
+            forget(worker.membership._lease)
+            bury(store_path)
+            row = await other.find("default", "r")
+            number = await other.register_worker("other")
+            assert await other.append(claim(row.run_id, number, fence=row.fence)) is ACCEPTED
+            await eventually(lambda: worker.membership.number > number, "it to join anew")
+            assert not worker.loaded(row.run_id)
+            await other.close()
+            assert await handle.result() == ["linger", "last"]
+
+    asyncio.run(main())
+
+
 def test_a_run_that_is_started_by_a_dead_worker_is_started_by_the_new_one(store_url, store_path):
     async def main():
         async with working(store_url) as (client, _):

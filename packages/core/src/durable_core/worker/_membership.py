@@ -14,17 +14,21 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from durable_core import _defaults
 from durable_core import exceptions as ex
 from durable_core.stores import Lease
 
 from ._arrived import LostRunError
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from durable_core.stores import RunRow, Store
 
-__all__ = ["Membership"]
+__all__ = ["Membership", "lease_of"]
 
 _log = logging.getLogger("durable_core.worker")
+_SHORTEST_LEASE = 0.1
 
 
 class Membership:
@@ -142,3 +146,21 @@ class Membership:
             self._length,
             runs,
         )
+
+
+def lease_of(given: timedelta | None) -> float:
+    """Return the length of a lease in seconds; the default one if none is given.
+
+    Raises:
+        ValueError: It is too short.
+    """
+    if given is None:
+        return _defaults.LEASE
+
+    if given.total_seconds() < _SHORTEST_LEASE:
+        raise ValueError(
+            f"lease must be {_SHORTEST_LEASE:g} s or more, got {given}: it is renewed three times "
+            "in that time, and a commit may take a while"
+        )
+
+    return given.total_seconds()

@@ -3,34 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from durable_core import _defaults
 
-if TYPE_CHECKING:
-    from datetime import timedelta
-
-__all__ = ["cached_runs", "lease_of"]
-
-_SHORTEST_LEASE = 0.1
-
-
-def lease_of(given: timedelta | None) -> float:
-    """Return the length of a lease in seconds.
-
-    Raises:
-        ValueError: It is too short to be renewed in time.
-    """
-    if given is None:
-        return _defaults.LEASE
-
-    if given.total_seconds() < _SHORTEST_LEASE:
-        raise ValueError(
-            f"lease must be {_SHORTEST_LEASE:g} s or more, got {given}: it is renewed three times "
-            "in that time, and a commit may take a while"
-        )
-
-    return given.total_seconds()
+__all__ = ["cached_runs"]
 
 
 def cached_runs(given: int | None) -> int:

@@ -8,6 +8,7 @@ lost.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import os
@@ -23,8 +24,8 @@ from . import _retention
 from ._bodies import Bodies
 from ._claims import Claims
 from ._host import Registered
-from ._membership import Membership
-from ._options import cached_runs, lease_of
+from ._membership import Membership, lease_of
+from ._options import cached_runs
 from ._owned import LostRunError, OwnedRun, ReleasedRunError
 from ._replay import Record, rebuild, rebuild_at_once
 from ._rewind import rewind_of
@@ -487,6 +488,11 @@ class Worker:
 
     async def _look(self) -> None:
         """Hand to the runs what came for them, and let go of those that are not ours any more."""
+        if self._owned and not self.membership.holds():
+            # If others took this worker for dead, that is to be known before its runs are missed.
+            with contextlib.suppress(LostRunError):
+                await self.membership.confirm()
+
         before = [owned for owned in self._owned.values() if owned.open]
         behind = [(owned, owned.inbox.sent) for owned in self._owned.values() if owned.behind]
         if not (before or behind):
