@@ -368,7 +368,7 @@ class WorkflowHandle(Generic[R]):
         """
         row = await self._row()
         loaded = await self._client.store.load(row)
-        items = dict(loaded.items)
+        items = history.intact(loaded.items.items(), row.lineage)
         pending = [
             history.pending_from(p.data) for p in loaded.pending if p.kind == "activity" and p.data
         ]

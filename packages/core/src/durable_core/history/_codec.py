@@ -3,13 +3,17 @@
 A payload above `_defaults.INLINE_LIMIT` leaves its record and becomes an *item*: a row of its own,
 addressed by content within the run's lineage, so that equal content is stored once. Both directions
 are synchronous and do no I/O: packing returns the items to write, unpacking takes a way to fetch.
+
+The bytes of a record end with a checksum: SQLite has none, and most bytes of a record are such that
+another in their place could be read as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from zlib import crc32
 
 import msgspec
 
@@ -23,6 +27,7 @@ __all__ = [
     "Packer",
     "activation_from",
     "event_from",
+    "intact",
     "may_refer",
     "pending_from",
     "references",
@@ -31,6 +36,7 @@ __all__ = [
 ]
 
 VERSION = 1
+_CHECKSUM = 4
 _encoder = msgspec.msgpack.Encoder()
 _activation = msgspec.msgpack.Decoder(r.Activation)
 _start = msgspec.msgpack.Decoder(r.Start)
@@ -57,10 +63,11 @@ class Packer:
     def pack(self, record: msgspec.Struct) -> bytes:
         """Return the bytes of a record whose large payloads have become references."""
         data = _encoder.encode(record)
-        if len(data) <= _defaults.INLINE_LIMIT:
-            return data  # and so is every payload in it
+        if len(data) > _defaults.INLINE_LIMIT:
+            # In a smaller one every payload is small.
+            data = _encoder.encode(_map_payloads(record, self._shrink))
 
-        return _encoder.encode(_map_payloads(record, self._shrink))
+        return data + crc32(data).to_bytes(_CHECKSUM, "big")
 
     def add(self, data: bytes, role: str) -> str:
         """Add an item and return its address."""
@@ -134,6 +141,23 @@ def references(record: msgspec.Struct) -> list[str]:
     return found
 
 
+def intact(items: Iterable[tuple[str, bytes]], lineage: str) -> dict[str, bytes]:
+    """Return items by address.
+
+    Raises:
+        StoreCorruptError: One of them is not what its address was made of.
+    """
+    found = dict(items)
+    for address, data in found.items():
+        if not _digest.is_address(address, lineage, data):
+            raise StoreCorruptError(
+                f"the item {address} of {len(data)} bytes is not as it was written, so the file "
+                "was damaged. Restore it from a backup"
+            )
+
+    return found
+
+
 def resolve(record: T, items: dict[str, bytes]) -> T:
     """Return the record with every referenced payload in place.
 
@@ -157,8 +181,15 @@ def resolve(record: T, items: dict[str, bytes]) -> T:
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes, what: str) -> T:
+    record = memoryview(data)[:-_CHECKSUM]
+    if crc32(record).to_bytes(_CHECKSUM, "big") != data[-_CHECKSUM:]:
+        raise StoreCorruptError(
+            f"{len(data)} bytes of the store are not {what} as it was written: their checksum "
+            "differs, so the file was damaged. Restore it from a backup"
+        )
+
     try:
-        return decoder.decode(data)
+        return decoder.decode(record)
     except (msgspec.MsgspecError, ValueError) as error:  # a text may hold broken UTF-8
         raise StoreCorruptError(
             f"{len(data)} bytes of the store are not {what}: {error}"

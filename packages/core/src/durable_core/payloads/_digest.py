@@ -33,6 +33,15 @@ def digest(value: Any, *, what: str) -> str:
     return f"{ALGORITHM}:{blake2b(_json.canonical(value, what=what), digest_size=16).hexdigest()}"
 
 
+# Of items: a payload, an item of a list, the list.
+_ROLES = ("payload", "item", "list")
+
+
+def is_address(key: str, scope: str, data: bytes) -> bool:
+    """Return whether these bytes are those that an address was made of."""
+    return any(address(scope, role, data) == key for role in _ROLES)
+
+
 def address(scope: str, role: str, data: bytes) -> str:
     """Return the address of an item: equal content has one address within a scope and role."""
     key = blake2b(f"{scope}\0{role}".encode(), digest_size=32).digest()

@@ -34,7 +34,7 @@ class Record:
     """
 
     def __init__(self, loaded: Loaded) -> None:
-        items = dict(loaded.items)
+        items = history.intact(loaded.items.items(), loaded.row.lineage)
         self.start: Start = history.resolve(history.start_from(loaded.start), items)
         decoded = (_decoded(data, items) for data in loaded.activations)
         self.activations: list[Activation] = list(history.effective(decoded))
