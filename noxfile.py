@@ -254,6 +254,13 @@ def crash(session: nox.Session) -> None:
 
 
 @nox.session(reuse_venv=False)
+def soak(session: nox.Session) -> None:
+    """Load one process for half an hour, or --minutes, and check that what it holds levels off."""
+    _install_wheels(session)
+    session.run("python", "tests/soak/soak.py", *session.posargs)
+
+
+@nox.session(reuse_venv=False)
 def replay(session: nox.Session) -> None:
     """Run all tests with every run replayed from its start at each of its steps."""
     _install_wheels(session)
