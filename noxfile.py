@@ -299,9 +299,11 @@ def pythons(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True)
 def bench(session: nox.Session) -> None:
-    """Measure, and compare with the targets."""
+    """Measure beside the ceiling and DBOS, and write docs/performance.md (10 minutes)."""
     _install_editable(session, "core", "openai_agents")
+    session.install("--group", "bench")
     session.run("python", "benchmarks/run.py", *session.posargs)
+    session.run("python", "benchmarks/report.py")
     session.run("python", "benchmarks/guard.py")
 
 

@@ -30,7 +30,7 @@ sys.path[:] = {path!r}
 from durable_core import Client
 from durable_core.exceptions import StoreError
 import durable_core
-import durable_core.stores.sqlite  # while it can be read
+import durable_core.stores.sqlite  # while the interpreter's files can be read
 from support.doubling import Double
 
 os.setgroups([])
