@@ -242,7 +242,7 @@ from durable_core.stores.sqlite import _handles
 
 async def main(url):
     async with await Client.connect(url):
-        assert sum(h._connection is not None for h in _handles._handles) == 3
+        assert sum(h._connection is not None for h in _handles._handles) == 2
 
         def child():
             assert not list(_handles._handles)

@@ -139,10 +139,11 @@ def _forget(loop: asyncio.AbstractEventLoop, path: str) -> None:
 
 def _close_what_closed_loops_left() -> None:
     """Release the runs of loops that were closed without closing their generators."""
-    for loop in [loop for loop in _loops if loop.is_closed()]:
+    # A copy, and no surprise at what is gone: loops of other threads come and go meanwhile.
+    for loop in [loop for loop in list(_loops) if loop.is_closed()]:
         _afterwards.pop(loop, None)
         _open_stores.pop(loop, None)
-        for opening in _loops.pop(loop).values():
+        for opening in _loops.pop(loop, {}).values():
             if opening.done() and not opening.cancelled() and opening.exception() is None:
                 opening.result().worker.close_threads()
                 opening.result().client.store.close_now()
