@@ -52,7 +52,7 @@ TIERS = (
     ),
     Tier("positional", 150, ADAPTER[1:], ("--positional", *BOTH_CORES)),
     Tier("acceptance", 250, ("tests/acceptance",)),
-    Tier("crash", 420, ("tests/crash",)),
+    Tier("crash", 420, ("tests/crash",), BOTH_CORES),
 )
 FAST = TIERS[:1]
 ENGINE = Tier("engine", 240, ("tests/unit/test_engine*.py",), BOTH_CORES)
