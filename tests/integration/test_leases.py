@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -193,6 +194,54 @@ def test_a_worker_that_waits_for_others_to_write_is_not_taken_for_dead(store_pat
         crowd.close()
         await one.close()
         await two.close()
+
+    asyncio.run(main())
+
+
+def test_a_worker_that_is_silent_beside_a_busy_one_keeps_its_lease(store_path):
+    async def main():
+        one, two = await SqliteStore.open(store_path), await SqliteStore.open(store_path)
+        lease = Lease(SHORT)
+        silent, busy = await one.register_worker("silent", lease), await one.register_worker("busy")
+        for run, worker in (("r", silent), ("s", busy)):
+            assert await one.append(first(run, worker)) is ACCEPTED
+
+        # Each is a commit of its own, and there is always a next one to write.
+        began, number = lease.until, 0
+        steps = deque[asyncio.Future[Outcome]]()
+        while _leases._clock.boottime() < began + SHORT or number < 100:
+            number += 1
+            steps.append(one.append(step("s", busy, number)))
+            if len(steps) > 50:
+                assert await steps.popleft() is ACCEPTED
+
+        assert lease.holds()
+        assert await two.owner_alive(await found(two, "r"))
+        await asyncio.gather(*steps)
+        await one.close()
+        await two.close()
+
+    asyncio.run(main())
+
+
+def test_a_worker_that_leaves_while_its_lease_is_renewed_spoils_no_commit(store_path):
+    class Leaving(dict):
+        """Lets another thread remove a lease right after it was looked up."""
+
+        def __contains__(self, worker):
+            there = super().__contains__(worker)
+            self.pop(worker, None)
+            return there
+
+    async def main():
+        store = await SqliteStore.open(store_path)
+        worker = await store.register_worker("me", Lease(SHORT))
+        assert await store.append(first("r", worker)) is ACCEPTED
+        renewed = store.renew_worker(worker)
+        store._leases._held = Leaving(store._leases._held)
+        assert await renewed
+        assert await store.append(step("r", worker, 1)) is ACCEPTED
+        await store.close()
 
     asyncio.run(main())
 

@@ -1,9 +1,9 @@
 """The leases of a store's workers, as its writer thread renews them.
 
-A batch that holds an append of a worker renews its lease, if that is due, in its own transaction:
-a worker at work costs no commit beside its steps. Only when nothing is written does a renewal
-become a batch. The thread is not that of the event loop, so code that blocks the loop loses no
-lease.
+A batch renews what is due in its own transaction, be it of the worker that writes or of another one
+that is silent: a store at work costs no commit beside its steps. Only when nothing is written does
+a renewal become a batch. The thread is not that of the event loop, so code that blocks the loop
+loses no lease.
 """
 
 from __future__ import annotations
@@ -62,15 +62,16 @@ class Leases:
     def check(self, connection: apsw.Connection, workers: Collection[int]) -> Collection[int]:
         """Return those of some workers that live, inside the open transaction that they write in.
 
-        Leases that are due are renewed with it.
+        Leases that are due are renewed with it: theirs, and those that are needed.
         """
-        if not workers:
+        now = _clock.boottime()
+        held = {w: at for w, at in list(self._held.items()) if at.needed or w in workers}
+        self._renew(connection, {w: at for w, at in held.items() if at.ride <= now})
+        asked = [*{*held, *workers}]
+        if not asked:
             return ()
 
-        now = _clock.boottime()
-        held = {w: self._held[w] for w in workers if w in self._held}
-        self._renew(connection, {w: at for w, at in held.items() if at.ride <= now})
-        rows: Any = connection.execute(self._sql["living"], (json.dumps(list(workers)),))
+        rows: Any = connection.execute(self._sql["living"], (json.dumps(asked),))
         living = {worker for (worker,) in rows}
         self._mark(held, living)
         return living
@@ -91,8 +92,9 @@ class Leases:
     def committed(self) -> None:
         """Note that what was renewed is durable."""
         for worker, until in self._asked.items():
-            if worker in self._held:
-                self._held[worker].until = until
+            # It may be removed at any moment.
+            if (lease := self._held.get(worker)) is not None:
+                lease.until = until
 
         self._asked.clear()
 
@@ -130,9 +132,10 @@ class Leases:
 
         # Counted from before the commit, which may take long.
         now = _clock.boottime()
-        self._asked = {worker: now + lease.length for worker, lease in leases.items()}
+        asked = {worker: now + lease.length for worker, lease in leases.items()}
+        self._asked.update(asked)
         rows: Any = connection.execute(
-            self._sql["renew_leases"], (json.dumps(list(self._asked.items())),)
+            self._sql["renew_leases"], (json.dumps(list(asked.items())),)
         )
         return {worker for (worker,) in rows}
 

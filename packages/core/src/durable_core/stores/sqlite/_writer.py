@@ -204,6 +204,9 @@ class Writer:
             self._look(connection)
             first = batch[0].work
             if isinstance(first, Call):
+                if batch[0].future is not None:
+                    self._leases.check(connection, ())
+
                 answers = [first.run(connection)]
             else:
                 members = [r.work for r in batch if not isinstance(r.work, Call)]
