@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
 
 import pytest
 from durable_core import _defaults
@@ -11,7 +13,7 @@ from durable_core.worker._switching import Switching
 
 @pytest.fixture(autouse=True)
 def interval(monkeypatch):
-    monkeypatch.setattr(Switching, "_holders", 0)
+    monkeypatch.setattr(Switching, "_holders", set())
     before = sys.getswitchinterval()
     sys.setswitchinterval(0.005)
     yield
@@ -41,3 +43,23 @@ def test_one_that_somebody_sets_meanwhile_stays():
     sys.setswitchinterval(0.002)
     share.end()
     assert sys.getswitchinterval() == pytest.approx(0.002)
+
+
+def test_a_forked_child_has_the_interval_of_before():
+    share = Switching()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: tests have threads
+        child = os.fork()
+
+    if not child:
+        seen = [sys.getswitchinterval()]
+        own = Switching()
+        seen.append(sys.getswitchinterval())
+        own.end()
+        share.end()
+        seen.append(sys.getswitchinterval())
+        os._exit(seen != pytest.approx([0.005, _defaults.SWITCH_INTERVAL, 0.005]))
+
+    assert os.waitpid(child, 0)[1] == 0
+    assert sys.getswitchinterval() == pytest.approx(_defaults.SWITCH_INTERVAL)
+    share.end()

@@ -5,13 +5,16 @@ answer. A sync body that computes holds it for the switch interval each time, 5 
 said otherwise, so each step would wait that long several times over (ENGINE R39).
 
 The interval is one of the process. The first worker shortens it, and the last one puts it back,
-unless somebody else has set it meanwhile.
+unless somebody else has set it meanwhile. A forked child has no worker, and begins with what was
+before.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+from typing import ClassVar
 
 from durable_core import _defaults
 
@@ -22,26 +25,38 @@ class Switching:
     """One worker's share in the short interval, from its making until `end`."""
 
     _lock = threading.Lock()
-    _holders = 0
+    _holders: ClassVar[set[Switching]] = set()
     _before = 0.0
 
     def __init__(self) -> None:
-        self._ended = False
         with Switching._lock:
-            Switching._holders += 1
-            if Switching._holders == 1:
+            if not Switching._holders:
                 Switching._before = sys.getswitchinterval()
                 sys.setswitchinterval(min(Switching._before, _defaults.SWITCH_INTERVAL))
+
+            Switching._holders.add(self)
 
     def end(self) -> None:
         """Give the share back. May be called again."""
         with Switching._lock:
-            if self._ended:
-                return
+            if self in Switching._holders:
+                Switching._holders.remove(self)
+                if not Switching._holders:
+                    _put_back(Switching._before)
 
-            self._ended = True
-            Switching._holders -= 1
-            # Python keeps whole microseconds.
-            is_ours = abs(sys.getswitchinterval() - _defaults.SWITCH_INTERVAL) < 1e-6
-            if Switching._holders == 0 and is_ours:
-                sys.setswitchinterval(Switching._before)
+    @classmethod
+    def forked(cls) -> None:
+        """Forget what workers of the parent hold, and a lock that one of its threads may hold."""
+        cls._lock = threading.Lock()
+        if cls._holders:
+            cls._holders.clear()
+            _put_back(cls._before)
+
+
+def _put_back(before: float) -> None:
+    # Python keeps whole microseconds.
+    if abs(sys.getswitchinterval() - _defaults.SWITCH_INTERVAL) < 1e-6:
+        sys.setswitchinterval(before)
+
+
+os.register_at_fork(after_in_child=Switching.forked)
