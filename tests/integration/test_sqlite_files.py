@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
+from durable_core import Client
 from durable_core.stores.sqlite import _locks, _open
 from support.rows import HOLD, WRITE, first, opened, owner_of, rows, step
 from support.waiting import eventually
@@ -67,6 +68,22 @@ def test_only_what_may_concern_others_is_a_change_of_the_own_store(store_path):
             assert not store.changed()
 
     asyncio.run(main())
+
+
+def test_whoever_waits_for_a_change_of_a_closed_store_looks_for_himself(store_url):
+    said = []
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+        client = await Client.connect(store_url)
+        waiting = asyncio.create_task(client.changes.wait(timeout=30, interval=0.01))
+        await asyncio.sleep(0)
+        await client.store.close()
+        await asyncio.wait_for(waiting, 5)
+        await client.close()
+
+    asyncio.run(main())
+    assert said == []
 
 
 def test_a_store_is_refused_after_a_fork_and_the_parents_goes_on(processes, store_path):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from durable_core import _faults
-from durable_core.exceptions import StoreClosedError
+from durable_core.exceptions import StoreClosedError, StoreError
 from durable_core.stores._protocol import Append, Outcome
 
 from . import _batch, _open
@@ -96,11 +96,15 @@ class Writer:
         """Return whether there is something new since the last call.
 
         That is a commit by another connection, or one of this that is more than the next step of a
-        run. One that comes while the writer is busy may be seen by a later call.
+        run. One that comes while the writer is busy may be seen by a later call. If it cannot be
+        found out there may be something: whoever looks for himself meets the reason.
         """
-        with self._handle.use_if_idle() as connection:
-            if connection is not None:
-                self._look(connection)
+        try:
+            with self._handle.use_if_idle() as connection:
+                if connection is not None:
+                    self._look(connection)
+        except (apsw.Error, StoreError):
+            return True
 
         # Not by a swap: the writer's thread may set it in between.
         if self._changed:
