@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import apsw
 import pytest
-from durable_core import Client, Worker, activity, workflow
+from durable_core import Client, Worker, activity, history, workflow
 from durable_core.exceptions import StoreCorruptError
 from support.rows import rows
 from support.waiting import eventually
@@ -108,3 +109,52 @@ def test_a_flipped_byte_is_noticed_and_no_matter_of_other_runs(
 
     asyncio.run(main())
     assert sorted(calls) == ["large", "large", "mine", "other"], "nothing is done again"
+
+
+@pytest.mark.parametrize("what", ["event", "item"])
+def test_damage_that_meets_a_run_in_memory_is_no_matter_of_other_runs(
+    what, store_url, store_path, caplog
+):
+    calls.clear()
+
+    def put(row, number, text):
+        """Put a signal into the inbox of a run, one byte of which is not as it was written."""
+        packer = history.Packer(row.lineage)
+        sent = history.SignalReceived(
+            name="put", args=history.Payload(data=b'[7,"%s"]' % text), request=f"{number}"
+        )
+        data = bytearray(packer.pack(sent))
+        if what == "event":
+            data[len(data) // 2] ^= 1
+
+        with apsw.Connection(str(store_path)) as connection:
+            connection.set_busy_timeout(10_000)
+            for address, item in packer.items.items():
+                connection.execute(
+                    "INSERT INTO item (lineage, address, data) VALUES (?, ?, ?)",
+                    (row.lineage, address, item.replace(b"x", b"y", 1)),
+                )
+
+            connection.execute(
+                "INSERT INTO inbox (run, request, arrived, data) VALUES (?, ?, 0, ?)",
+                (row.run_id, f"{number}", bytes(data)),
+            )
+
+    async def main():
+        gate[:] = [asyncio.Event()]
+        near, far = await Client.connect(store_url), await Client.connect(store_url)
+        async with near, far, worker(near):
+            await near.start_workflow(Flow.run, "mine", id="w", task_queue=QUEUE)
+            other = await near.start_workflow(Flow.run, "other", id="o", task_queue=QUEUE)
+            await eventually(lambda: len(calls) == 4, "the first steps")
+            row = await far.store.find("default", "w")
+            put(row, 1, b"x" if what == "event" else b"x" * 5000)
+            await eventually(lambda: "'w' cannot go on" in caplog.text, "what is said of it")
+            await far.get_workflow_handle("o").signal(Flow.put, 8)
+            third = await far.start_workflow(Flow.run, "third", id="t", task_queue=QUEUE)
+            gate[0].set()
+            assert await other.result() == ["other", "large", "end", [8]]
+            assert await third.result() == ["third", "large", "end", []]
+
+    asyncio.run(main())
+    assert "cannot read" not in caplog.text

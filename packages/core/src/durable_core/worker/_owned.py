@@ -515,9 +515,9 @@ class OwnedRun:
         future = self._store.append(again)
         future.add_done_callback(lambda done: self._stalled(done, bug, again, late))
 
-    def lose(self) -> None:
-        """Let the run go: it was ended from outside, or another worker owns it now."""
-        self._end(LostRunError(self.row.run_id))
+    def lose(self, why: BaseException | None = None) -> None:
+        """Let the run go: another worker owns it, it was ended from outside, or ``why`` says it."""
+        self._end(why or LostRunError(self.row.run_id))
 
     @property
     def leaving(self) -> bool:

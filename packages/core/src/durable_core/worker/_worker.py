@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from durable_core._clock import Clock
     from durable_core.client import Client
-    from durable_core.history import Activation, Start
+    from durable_core.history import Activation, Event, Start
     from durable_core.stores import Loaded, Reuse, RunRow, Store
 
 __all__ = ["Worker"]
@@ -506,12 +506,19 @@ class Worker:
         for run_id, number, data in arrivals.inbox:
             found = self._owned.get(run_id)
             if found is not None and found.wants(number):
-                event = history.event_from(data)
-                items = await self.store.read_items(found.row.lineage, history.references(event))
-                found.receive_row(number, history.resolve(event, dict(items)))
+                try:
+                    found.receive_row(number, await self._arrived(found.row.lineage, data))
+                except ex.StoreCorruptError as error:
+                    # It cannot end without this event, and other runs can.
+                    found.lose(error)
 
         for owned, sent in behind:
             owned.looked(sent)
+
+    async def _arrived(self, lineage: str, data: bytes) -> Event:
+        event = history.event_from(data)
+        items = await self.store.read_items(lineage, history.references(event))
+        return history.resolve(event, history.intact(items.items(), lineage))
 
     def _evict(self) -> None:
         """Let runs go that only wait, so that they cost no memory (ENGINE R32)."""
