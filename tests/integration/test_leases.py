@@ -417,6 +417,31 @@ def test_a_run_that_is_started_by_a_dead_worker_is_started_by_the_new_one(store_
     assert sorted(text for text, _ in ran) == [*"01234", *["last"] * 5]
 
 
+def test_a_start_that_was_written_before_its_worker_was_found_dead_is_not_in_its_own_way(
+    store_url, monkeypatch
+):
+    async def main():
+        async with working(store_url) as (client, worker):
+            begin, begun = worker.begin, []
+
+            def begin_and_lose(start, **options):
+                begun.append(start.run_id)
+                owned = begin(start, **options)
+                if len(begun) == 1:
+                    # The word of the worker's death overtakes that of the commit before it.
+                    owned.lose()
+
+                return owned
+
+            monkeypatch.setattr(worker, "begin", begin_and_lose)
+            handle = await client.start_workflow(Says.run, "say", id="r", task_queue="q")
+            assert handle.run_id == begun[0]
+            assert await handle.result() == ["say", "last"]
+            assert [run.run_id async for run in client.list_workflows()] == [begun[0]]
+
+    asyncio.run(main())
+
+
 def test_a_run_from_plain_code_goes_on_after_its_worker_was_found_dead(store_url, store_path):
     async def main():
         global held  # noqa: PLW0603

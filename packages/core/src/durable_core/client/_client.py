@@ -193,6 +193,10 @@ class Client:
         while not await self._begin(start, _REUSE[id_reuse_policy]):
             other = WorkflowHandle[Any](self, id, definition=typed)
             found = await other.describe()
+            if found.run_id == start.run_id:
+                # Written all the same, by a worker that was then taken for dead.
+                break
+
             if found.status is not WorkflowExecutionStatus.RUNNING:
                 if id_reuse_policy is WorkflowIDReusePolicy.ALLOW_DUPLICATE:
                     continue
@@ -230,7 +234,7 @@ class Client:
             except WorkflowAlreadyStartedError:
                 return False
             except LostRunError:
-                # The worker was taken for dead, and nothing was created.
+                # The worker was taken for dead; most likely nothing was created.
                 continue
 
             return True

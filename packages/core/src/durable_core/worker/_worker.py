@@ -270,7 +270,7 @@ class Worker:
         """Create a run here: its start and its first activation become one commit.
 
         The caller awaits `OwnedRun.created` before it acknowledges anything. If that raises
-        `LostRunError`, nothing was created; try again after `ready`.
+        `LostRunError`, most likely nothing was created; try again after `ready`.
 
         Raises:
             StoreClosedError: The worker is being shut down.
