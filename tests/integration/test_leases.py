@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections import deque
 from contextlib import asynccontextmanager
@@ -135,6 +136,37 @@ def test_a_lease_that_is_renewed_on_request_lasts_longer(stores):
         # Nobody looked in time.
         assert await one.renew_worker(worker)
         assert lease.holds()
+        assert await two.owner_alive(await found(two, "r"))
+
+    on(stores, code)
+
+
+def test_a_lease_is_renewed_over_the_end_of_another_worker(stores):
+    looked_at, released = threading.Event(), threading.Event()
+
+    class Slow(Lease):
+        """Is let go while the thread that renews leases looks at it."""
+
+        @property
+        def needed(self):
+            looked_at.set()
+            released.wait(0.2)
+            return False
+
+        @needed.setter
+        def needed(self, value):
+            pass
+
+    async def code(one, two):
+        leases = [Slow(SHORT), Lease(SHORT), Lease(SHORT)]
+        slow, _, kept = [await one.register_worker("w", lease) for lease in leases]
+        assert await one.append(first("r", kept)) is ACCEPTED
+        looked_at.clear()
+        await asyncio.to_thread(looked_at.wait)
+        await one.release_worker(slow)
+        released.set()
+        await asyncio.sleep(2 * SHORT)
+        assert leases[-1].holds()
         assert await two.owner_alive(await found(two, "r"))
 
     on(stores, code)

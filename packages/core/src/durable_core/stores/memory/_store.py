@@ -127,8 +127,12 @@ class MemoryStore:
 
     def release_worker(self, worker: int) -> asyncio.Future[None]:
         """End a worker."""
-        self._workers.pop(worker, None)
-        return self._write(lambda d: d.bury(worker, released=True))
+
+        def release(database: Database) -> None:
+            self._workers.pop(worker, None)
+            database.bury(worker, released=True)
+
+        return self._write(release)
 
     # Reading
 
@@ -226,8 +230,9 @@ class MemoryStore:
             for worker in self._workers:
                 self._database.bury(worker, released=True)
 
-        self._workers.clear()
-        self._closed = True
+            self._workers.clear()
+            self._closed = True
+
         if self._renewer is not None:
             self._wake.set()
             self._renewer.join()
