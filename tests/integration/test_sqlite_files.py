@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 
 from durable_core import Client
 from durable_core.stores.sqlite import _locks, _open
@@ -197,3 +198,25 @@ def test_a_worker_lock_outlives_a_forked_child(tmp_path):
     lock.release()
     lock.release()
     assert _locks.is_dead(lock.path)
+
+
+def test_a_note_of_a_worker_that_ends_goes_into_no_other_file(tmp_path, monkeypatch):
+    lock = _locks.WorkerLock(tmp_path / "workers", "w")
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"precious")
+    close, noting = os.close, threading.Thread(target=lock.wait)
+    opened_anew = []
+
+    def close_and_reuse(fd):
+        close(fd)
+        opened_anew.append(os.open(precious, os.O_RDWR))
+        assert opened_anew == [fd], "the number is used again"
+        noting.start()
+        noting.join(0.2)
+
+    monkeypatch.setattr(_locks.os, "close", close_and_reuse)
+    lock.release()
+    monkeypatch.undo()
+    noting.join()
+    os.close(*opened_anew)
+    assert precious.read_bytes() == b"precious"

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import struct
+import threading
 import weakref
 from pathlib import Path
 
@@ -29,6 +30,8 @@ class WorkerLock:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / f"{name}.lock"
+        # The number of a closed file may be that of another one at once.
+        self._using = threading.Lock()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, _defaults.FILE_MODE)
@@ -44,20 +47,21 @@ class WorkerLock:
         A worker of a crowded store may get its turn only when its lease is past. It does nothing
         until then, and nobody gains if it is taken for dead.
         """
-        with contextlib.suppress(OSError):
+        with self._using, contextlib.suppress(OSError):
             os.pwrite(self._fd, _TIME.pack(_clock.boottime()), 0)
 
     def release(self) -> None:
         """Drop the lock and remove its file. May be called again."""
-        if self._fd < 0:
-            return
+        with self._using:
+            if self._fd < 0:
+                return
 
-        # Removed while locked: whoever finds no file knows that nobody holds it.
-        with contextlib.suppress(FileNotFoundError):
-            self.path.unlink()
+            # Removed while locked: whoever finds no file knows that nobody holds it.
+            with contextlib.suppress(FileNotFoundError):
+                self.path.unlink()
 
-        os.close(self._fd)
-        self._fd = -1
+            os.close(self._fd)
+            self._fd = -1
 
     def forget(self) -> None:
         """Close the descriptor that a forked child inherited; the parent's lock stays."""
