@@ -34,6 +34,7 @@ _MASK = 2**61 - 1
 # anyio repeats a cancellation in every pass until the task has ended, which may take the outcome of
 # an activity: after so many the rest is for the next activation.
 _REDELIVERIES = 200
+_GENERATORS_OF_CLEANUP = 1000
 
 
 class Timer(asyncio.TimerHandle):
@@ -107,8 +108,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._hashes = 0
         self._task_names = 0
         self._tasks: set[WorkflowTask] = set()
-        # With the tasks that began them, the newest last.
-        self._generators: list[tuple[Any, asyncio.Task[Any] | None]] = []
+        # Behind the tasks that began them, the newest last.
+        self._generators: list[tuple[asyncio.Task[Any] | None, Any]] = []
         self._set_aside: list[asyncio.Handle] = []
         self._conditions: dict[WorkflowFuture, tuple[Callable[[], bool], contextvars.Context]] = {}
         self._prune_at = 64
@@ -195,7 +196,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
         if len(self._tasks) + len(self._generators) > self._prune_at:
             self._tasks.difference_update([t for t in self._tasks if t.done()])
-            self._generators = [(g, t) for g, t in self._generators if g.ag_frame is not None]
+            self._generators = [(t, g) for t, g in self._generators if g.ag_frame is not None]
             self._prune_at = 64 + 2 * (len(self._tasks) + len(self._generators))
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -238,8 +239,12 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Close every coroutine and generator of the run, here in its own loop. Never raises."""
         self._closed = True
         self._close_tasks()
-        for generator, task in reversed(self._generators):
-            _closing.close_generator(task, generator)
+        # Cleanup may begin further generators; some begin one more each time, for ever.
+        for _ in range(len(self._generators) + _GENERATORS_OF_CLEANUP):
+            if not self._generators:
+                break
+
+            _closing.close_generator(*self._generators.pop())
 
         self._close_tasks()
         self._generators.clear()
@@ -254,7 +259,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 _closing.close_task(task)
 
     def _iterated(self, generator: Any) -> None:
-        self._generators.append((generator, asyncio.current_task(self)))
+        self._generators.append((asyncio.current_task(self), generator))
 
     # What asyncio asks of a loop
 
