@@ -5,13 +5,14 @@ written in C, nor what a module has bound to a name of its own by ``from time im
 
 Only the code of the workflow itself is looked at, not what it calls, and only names whose value is
 certain: there is no false alarm, and what is not found the mismatch check finds at a replay.
+Values are asked for their type alone: even ``isinstance`` and ``bool`` run code of some objects.
 """
 
 from __future__ import annotations
 
 import dis
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import cache
 from types import (
@@ -46,8 +47,8 @@ def unguarded_calls(definition: Definition) -> list[str]:
     return [
         f"{where} uses {name}: what it returns is not recorded and differs at a replay. {remedy}"
         for function in _functions(definition)
-        for code in _codes(function.__code__)
-        for where, name, remedy in _uses(function, code)
+        for code, outer in _codes(function.__code__, function.__code__.co_freevars)
+        for where, name, remedy in _uses(function, code, outer)
     ]
 
 
@@ -59,23 +60,27 @@ def _functions(definition: Definition) -> Iterator[FunctionType]:
 
     for member in members:
         found = member
-        if isinstance(member, staticmethod | classmethod):
+        if type(member) in {staticmethod, classmethod}:
             found = member.__func__
-        elif isinstance(member, property):
+        elif type(member) is property:
             found = member.fget
 
-        if isinstance(found, FunctionType):
+        if type(found) is FunctionType:
             yield found
 
 
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    yield code
+def _codes(code: CodeType, outer: Iterable[str]) -> Iterator[tuple[CodeType, list[str]]]:
+    """Yield what a function consists of, each with the variables that come from outside of it."""
+    names = [name for name in outer if name in code.co_freevars]
+    yield code, names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _codes(constant)
+            yield from _codes(constant, names)
 
 
-def _uses(function: FunctionType, code: CodeType) -> Iterator[tuple[str, str, str]]:
+def _uses(
+    function: FunctionType, code: CodeType, outer: list[str]
+) -> Iterator[tuple[str, str, str]]:
     """Follow names, their attributes and imports from one instruction to the next."""
     free = _free(function)
     local: dict[str, Any] = {}
@@ -88,10 +93,11 @@ def _uses(function: FunctionType, code: CodeType) -> Iterator[tuple[str, str, st
         match step.opname:
             case "LOAD_GLOBAL" | "LOAD_NAME":
                 value = early = function.__globals__.get(step.argval)
+            case "LOAD_DEREF" if step.argval in outer:
+                value = early = free.get(step.argval)
             case "LOAD_DEREF" | "LOAD_FAST" | "LOAD_FAST_CHECK":
-                early = free.get(step.argval)
                 # What was imported while the code ran is guarded.
-                value = early or local.get(step.argval)
+                value = local.get(step.argval)
             case "IMPORT_NAME":
                 value = sys.modules.get(step.argval.partition(".")[0])
             case "IMPORT_FROM" | "LOAD_ATTR" | "LOAD_METHOD":
@@ -128,14 +134,14 @@ def _free(function: FunctionType) -> dict[str, Any]:
 
 def _attribute(value: Any, name: str) -> Any:
     """Return an attribute of a module or class, where asking runs no code of the user."""
-    if isinstance(value, ModuleType):
+    if issubclass(type(value), ModuleType):
         return vars(value).get(name)
 
     return getattr(value, name, None) if value is datetime else None
 
 
 def _of_datetime(value: Any) -> tuple[str, str] | None:
-    is_method = isinstance(value, BuiltinMethodType) and value.__self__ is datetime
+    is_method = type(value) is BuiltinMethodType and value.__self__ is datetime
     if is_method and value.__name__ in {"now", "utcnow"}:
         return f"datetime.{value.__name__}()", "Use: workflow.now()"
 
@@ -155,5 +161,5 @@ def _originals() -> dict[Any, tuple[str, str]]:
 
 
 def _bound_early(value: Any) -> tuple[str, str] | None:
-    is_function = isinstance(value, FunctionType | BuiltinFunctionType | MethodType)
+    is_function = type(value) in {FunctionType, BuiltinFunctionType, MethodType}
     return _originals().get(value) if is_function else None
