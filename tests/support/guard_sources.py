@@ -202,7 +202,12 @@ SOURCES: dict[str, Source] = {
     ),
     "`random.SystemRandom()`": Source(SEEDED, [lambda: random.SystemRandom().random()]),
     "`os.urandom()`, `os.getrandom()`": Source(
-        SEEDED, [lambda: os.urandom(8).hex(), lambda: os.getrandom(8).hex()]
+        SEEDED,
+        [
+            lambda: os.urandom(8).hex(),
+            lambda: os.getrandom(8).hex(),
+            lambda: os.getrandom(8, flags=os.GRND_NONBLOCK).hex(),
+        ],
     ),
     "`secrets`, also imported by name; no secret, since the seed is in the record": Source(
         SEEDED,

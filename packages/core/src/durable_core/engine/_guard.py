@@ -191,7 +191,7 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
 # What is replaced
 
 
-def _bytes(guard: Guard, size: int, *_: Any) -> bytes:
+def _bytes(guard: Guard, size: int, *_: Any, **__: Any) -> bytes:
     return guard.stream("bytes").randbytes(size)
 
 
