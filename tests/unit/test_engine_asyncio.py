@@ -201,6 +201,19 @@ def test_wait_for_without_any_time_starts_nothing(timeout):
     driver.check_replays()
 
 
+def test_wait_for_without_any_time_gives_what_is_known_already():
+    async def code():
+        futures = [asyncio.get_running_loop().create_future() for _ in range(2)]
+        futures[0].set_result("known")
+        futures[1].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(futures[1], 0)
+
+        return await asyncio.wait_for(futures[0], 0)
+
+    assert begun(code).result == "known"
+
+
 def test_what_the_loop_replaces_is_as_ever_outside_of_workflows():
     async def code():
         return await asyncio.wait_for(call("a"), 5)

@@ -105,7 +105,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._time = 0.0
         self._ready: deque[asyncio.Handle] = deque()
         self._hash_seed = hash_seed & _MASK
-        self._hashes = 0
+        self._hashes = self._scopes = 0
         self._task_names = 0
         self._tasks: set[WorkflowTask] = set()
         # Behind the tasks that began them, the newest last.
@@ -122,8 +122,20 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def next_hash(self) -> int:
         """Return the next hash: a bijection of a counter, so that it never repeats within a run."""
+        if self.read_only:
+            return self._hash_seed  # a query, which no replay repeats, must not move the counter
+
         self._hashes += 1
         return (self._hashes * 0x9E3779B97F4A7C15 ^ self._hash_seed) & _MASK
+
+    def next_scope(self) -> int:
+        """Return the next hash for a cancel scope of anyio.
+
+        Of a counter of their own: those that the code makes in the very activation that imports
+        anyio have none, and whether a process has imported it must not move the hashes of tasks.
+        """
+        self._scopes += not self.read_only
+        return (self._scopes * 0x9E3779B97F4A7C15 ^ self._hash_seed) & _MASK
 
     @contextlib.contextmanager
     def entered(self, time: float, seed: str | None = None, number: int = 0) -> Generator[None]:
@@ -433,8 +445,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Pass on an exception that nobody awaits."""
-        if self._closed:
-            return
+        if self._closed or asyncio._get_running_loop() is not self:
+            return  # from the garbage collector, which has no fixed time
 
         if self._exception_handler is not None:
             self._exception_handler(self, context)

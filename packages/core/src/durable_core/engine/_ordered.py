@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import importlib
 import sys
 import weakref
 from collections.abc import Awaitable, Callable, Iterable
@@ -31,11 +30,12 @@ def install(loop_type: type[Any]) -> None:
         if sys.version_info < (3, 12):
             _replace("wait_for", _wait_for(asyncio.wait_for, loop_type))
 
-        _number(asyncio.tasks._GatheringFuture, loop_type)  # type: ignore[attr-defined]
+        gathering: Any = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
+        _number(gathering, loop_type, loop_type.next_hash)
 
-    if "anyio" in sys.modules and "anyio" not in _installed:
+    if "anyio" not in _installed and _ANYIO in sys.modules:
         _installed.add("anyio")
-        _number(importlib.import_module(_ANYIO).CancelScope, loop_type)
+        _number(sys.modules[_ANYIO].CancelScope, loop_type, loop_type.next_scope)
 
 
 def redelivers(handle: asyncio.Handle) -> bool:
@@ -52,23 +52,28 @@ def _replace(name: str, function: Callable[..., Any]) -> None:
     setattr(asyncio.tasks, name, function)
 
 
-def _number(cls: Any, loop_type: type[Any]) -> None:
-    """Let objects that workflow code makes hash by a number of their run."""
+def _number(cls: Any, loop_type: type[Any], draw: Callable[[Any], int]) -> None:
+    """Let objects that workflow code makes from now on hash by a number of their run.
+
+    What was made before, or elsewhere, may be in a set already and keeps its hash.
+    """
+    init = cls.__init__
+
+    @functools.wraps(init)
+    def numbered(self: object, *args: Any, **kwargs: Any) -> None:
+        loop: Any = asyncio._get_running_loop()
+        if isinstance(loop, loop_type):
+            address = id(self)
+            reference = weakref.ref(self, lambda _: _hashes.pop(address, None))
+            _hashes[address] = (draw(loop), reference)
+
+        init(self, *args, **kwargs)
 
     def number(self: object) -> int:
         known = _hashes.get(id(self))
-        if known is not None:
-            return known[0]
+        return object.__hash__(self) if known is None else known[0]
 
-        loop: Any = asyncio._get_running_loop()
-        if not isinstance(loop, loop_type):
-            return object.__hash__(self)
-
-        address = id(self)
-        reference = weakref.ref(self, lambda _: _hashes.pop(address, None))
-        _hashes[address] = (loop.next_hash(), reference)
-        return _hashes[address][0]
-
+    cls.__init__ = numbered
     cls.__hash__ = number
 
 
@@ -92,10 +97,11 @@ def _wait_for(original: Callable[..., Any], loop_type: type[Any]) -> Any:
     async def in_workflow(fut: Awaitable[Any], timeout: float | None) -> Any:
         if timeout is not None and timeout <= 0:
             future = asyncio.ensure_future(fut)
-            if not future.done():
-                future.cancel()
-                await asyncio.wait([future])
+            if future.done():
+                return future.result()
 
+            future.cancel()
+            await asyncio.wait([future])
             try:
                 return future.result()
             except asyncio.CancelledError as error:
