@@ -255,6 +255,22 @@ def test_a_thread_that_calls_into_the_loop_is_refused():
         loops[0].call_soon_threadsafe(print)
 
 
+def test_what_wakes_workflow_code_from_outside_of_it_is_refused():
+    events = []
+
+    async def code():
+        events.append(asyncio.Event())
+        await events[0].wait()
+
+    driver = begun(code)
+
+    with pytest.raises(ex.NotSupported, match=r"called into a workflow .*Do the work in an activ"):
+        events[0].set()  # as the body of an activity might, which does not run at a replay
+
+    with pytest.raises(ex.NotSupported, match="called into a workflow"):
+        driver.activate()
+
+
 def test_code_that_never_rests_is_stopped_with_a_hint():
     async def code():
         while True:

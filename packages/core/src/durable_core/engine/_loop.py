@@ -287,6 +287,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         **_: Any,
     ) -> asyncio.Handle:
         """Put a callback at the end of the ready queue."""
+        if asyncio._get_running_loop() is not self and not self._closed:
+            # Such as `asyncio.Event.set` in the body of an activity.
+            self._refuse_from_elsewhere(callback)
+
         self.check_writable()
         handle = asyncio.Handle(callback, args, self, context)
         if not self._closed:
@@ -299,19 +303,22 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Handle:
         """Refuse callbacks from elsewhere; from the run's own code this is `call_soon`."""
         if asyncio._get_running_loop() is not self:
-            name = getattr(callback, "__qualname__", None) or repr(callback)
-            error = NotSupported(
-                f"a thread or another event loop called into a workflow ({name}): its result would "
-                "not be recorded. Do the work in an activity and await that"
-            )
-            # Code that waits for this call would wait for ever.
-            if not self._closed and self.error is None:
-                self.error = error
-                self._owner.broken_from_outside()
-
-            raise error
+            self._refuse_from_elsewhere(callback)
 
         return self.call_soon(callback, *args, context=context)
+
+    def _refuse_from_elsewhere(self, callback: Callable[..., Any]) -> NoReturn:
+        name = getattr(callback, "__qualname__", None) or repr(callback)
+        error = NotSupported(
+            f"a thread or another event loop called into a workflow ({name}): its result would "
+            "not be recorded. Do the work in an activity and await that"
+        )
+        # Code that waits for this call would wait for ever.
+        if not self._closed and self.error is None:
+            self.error = error
+            self._owner.broken_from_outside()
+
+        raise error
 
     def call_later(  # type: ignore[override]
         self,
