@@ -37,6 +37,18 @@ async def blocking_later() -> str:
     return "went on"
 
 
+@workflow.defn
+class BlockingQuery:
+    @workflow.query
+    def look(self) -> str:
+        hold_up()
+        return "looked"
+
+    @workflow.run
+    async def run(self) -> None:
+        await hang("during the query")
+
+
 def hold_up() -> None:
     assert REPORTED.wait(20), "nobody reported it"
 
@@ -78,6 +90,17 @@ def test_a_blocked_replay_is_reported_too(reports, store_url):
         BLOCKS.append(True)
         async with working(store_url, workflows=[blocking_later]) as client:
             await eventually(lambda: "begun after it" in ran, "the activity again")
+
+    asyncio.run(main())
+    assert "in hold_up" in reports.text
+
+
+def test_a_blocked_query_is_reported_too(reports, store_url):
+    async def main() -> None:
+        async with working(store_url, workflows=[BlockingQuery]) as client:
+            handle = await begin(client, BlockingQuery)
+            await eventually(lambda: "begun during the query" in ran, "the activity")
+            assert await handle.query("look") == "looked"
 
     asyncio.run(main())
     assert "in hold_up" in reports.text

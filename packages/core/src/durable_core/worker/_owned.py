@@ -407,7 +407,8 @@ class OwnedRun:
         if self._ended:
             raise LostRunError(self.row.run_id)
 
-        return self.run.query(name, args)
+        with self._worker.watchdog.watching(self.row.workflow_id):
+            return self.run.query(name, args)
 
     async def _next_state(self) -> None:
         """Wait until the next commit, or the end."""
