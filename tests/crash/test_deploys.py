@@ -58,7 +58,7 @@ def test_what_a_worker_hands_over_is_neither_lost_nor_executed_again(
                 await client.get_workflow_handle(f"run-{n}").fetch_history()
                 for n in range(1, load.started + 1)
             ]
-            again = await check_record(store_path, client, ledger, load.started)
+            again = await check_record(store_path, client, ledger.effects(), load.started)
             return load.started, again, histories
 
     started, again, histories = asyncio.run(main())
