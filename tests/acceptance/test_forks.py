@@ -214,6 +214,32 @@ writer.join()
 print("parent done")
 """
 
+IMPORTING = """
+import threading, time
+
+class Slow:
+    importing = threading.Event()
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name == "durable_core.stores.sqlite":
+            cls.importing.set()
+            time.sleep(0.3)
+
+sys.meta_path.insert(0, Slow)
+
+def run(id):
+    assert asyncio.run(execute_workflow(Echo.run, id, id=id, url=sys.argv[1])) == id
+
+first = threading.Thread(target=run, args=["first"])
+first.start()
+Slow.importing.wait()
+in_child(lambda: run("child"))
+first.join()
+run("parent")
+print("parent done")
+"""
+
 
 @pytest.mark.parametrize("kind", ["sqlite", "memory"])
 def test_what_a_child_inherits_is_refused_and_the_parent_goes_on(processes, store_url, kind):
@@ -227,6 +253,12 @@ def test_what_a_child_inherits_is_refused_and_the_parent_goes_on(processes, stor
 def test_a_child_executes_runs_of_its_own_while_its_parent_does(processes, store_url, kind):
     url = store_url if kind == "sqlite" else "memory://forked"
     assert processes.run(CHILD + OWN, url).checked().output == "parent done\n"
+
+
+def test_a_fork_in_the_middle_of_the_first_import_of_the_store_harms_neither_side(
+    processes, store_url
+):
+    assert processes.run(CHILD + IMPORTING, store_url).checked().output == "parent done\n"
 
 
 def test_forks_at_any_moment_of_a_writing_thread_harm_neither_side(processes, store_url):

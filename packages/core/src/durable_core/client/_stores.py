@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from durable_core import _forks
+
 from . import _place, _url
 
 if TYPE_CHECKING:
@@ -22,11 +24,13 @@ async def open_store(url: str | None) -> Store:
     # Imported when they are wanted: one process uses one of them, and SQLite is large.
     name = _url.memory_name(url)
     if name is not None:
-        from durable_core.stores.memory import MemoryStore
+        with _forks.none():
+            from durable_core.stores.memory import MemoryStore
 
         return MemoryStore(name)
 
-    from durable_core.stores.sqlite import SqliteStore
+    with _forks.none():
+        from durable_core.stores.sqlite import SqliteStore
 
     path = _url.resolve(url)
     _place.check(path, url)

@@ -12,14 +12,14 @@ running code in between (`subprocess`) is no fork in this sense.
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
+
+from durable_core import _forks
 
 from . import _open
 
@@ -40,7 +40,7 @@ class Handle:
         self._lock = threading.RLock()
         self._closed = False
         self.opened = 0
-        _handles.add(self)
+        _forks.add(self)
 
     @contextmanager
     def use(self) -> Generator[apsw.Connection]:
@@ -108,37 +108,5 @@ def opened(path: Path, number: int) -> list[Handle]:
     Raises:
         StoreError: It cannot be used.
     """
-    with _forking:
+    with _forks.none():
         return [Handle(path, connection) for connection in _open.opened(path, number)]
-
-
-_handles: weakref.WeakSet[Handle] = weakref.WeakSet()
-# Two threads may fork at once; and what one has shut the other must not open.
-_forking = threading.Lock()
-_shut: list[Handle] = []
-
-
-def _before() -> None:
-    _forking.acquire()
-    for handle in list(_handles):
-        handle.before_fork()
-        _shut.append(handle)
-
-
-def _after_in_parent() -> None:
-    while _shut:
-        _shut.pop().after_fork()
-
-    _forking.release()
-
-
-def _after_in_child() -> None:
-    global _forking  # noqa: PLW0603  # its thread may be another one, and it may be locked
-    _forking = threading.Lock()
-    _shut.clear()
-    _handles.clear()
-
-
-os.register_at_fork(
-    before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
-)
