@@ -270,14 +270,14 @@ def test_a_child_opens_the_file_without_any_of_the_parents_connections(processes
     script = (
         CHILD
         + """
-from durable_core.stores.sqlite import _handles
+from durable_core import _forks
 
 async def main(url):
     async with await Client.connect(url):
-        assert sum(h._connection is not None for h in _handles._handles) == 2
+        assert sum(h._connection is not None for h in _forks._known) == 2
 
         def child():
-            assert not list(_handles._handles)
+            assert not list(_forks._known)
             import gc, apsw
             assert not [o for o in gc.get_objects() if isinstance(o, apsw.Connection)]
             held = [os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")
