@@ -235,7 +235,7 @@ def signature_types(fn: Callable[..., Any]) -> tuple[tuple[Any, ...], Any]:
     return found.types, found.result.type
 
 
-_ANY_NUMBER = RetryPolicy()
+_DEFAULT_POLICY = RetryPolicy()
 
 
 def unit_options(
@@ -263,7 +263,7 @@ def unit_options(
         schedule_to_close_timeout=seconds(
             "schedule_to_close_timeout", schedule_to_close_timeout, known.schedule_to_close_timeout
         ),
-        retry_policy=retry_policy or known.retry_policy or _ANY_NUMBER,
+        retry_policy=retry_policy or known.retry_policy or _DEFAULT_POLICY,
         wait_cancellation_completed=wait_cancellation_completed,
     )
 
