@@ -14,7 +14,7 @@ import sys
 import types
 import typing
 import weakref
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .exceptions import ArgumentError, DefinitionError
@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 _LOCALS = "__durable_locals__"
+_COUNTS = 16
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -67,6 +68,11 @@ class Signature:
     parameters: tuple[Parameter, ...]
     rest: Parameter | None
     result: Parameter
+    _counted: dict[int, tuple[tuple[Parameter, ...], tuple[Any, ...]]] = field(
+        default_factory=dict[int, tuple[tuple[Parameter, ...], tuple[Any, ...]]],
+        compare=False,
+        repr=False,
+    )
 
     @property
     def types(self) -> tuple[Any, ...]:
@@ -75,10 +81,28 @@ class Signature:
 
     def without_self(self) -> Signature:
         """Return the signature of a method for whoever does not pass its object."""
-        return replace(self, parameters=self.parameters[1:])
+        return Signature(self.parameters[1:], self.rest, self.result)
 
     def parameters_for(self, count: int) -> tuple[Parameter, ...]:
         """Return the parameters that so many arguments go to, those beyond them included."""
+        return self._of(count)[0]
+
+    def types_for(self, count: int) -> tuple[Any, ...]:
+        """Return the types of so many arguments."""
+        return self._of(count)[1]
+
+    def _of(self, count: int) -> tuple[tuple[Parameter, ...], tuple[Any, ...]]:
+        # Asked at every call, mostly for one number of arguments.
+        found = self._counted.get(count)
+        if found is None:
+            parameters = self._parameters_for(count)
+            found = parameters, tuple(p.type for p in parameters)
+            if len(self._counted) < _COUNTS:
+                self._counted[count] = found
+
+        return found
+
+    def _parameters_for(self, count: int) -> tuple[Parameter, ...]:
         extra = count - len(self.parameters)
         if extra <= 0:
             return self.parameters[:count]
@@ -97,8 +121,12 @@ class Signature:
         Raises:
             ArgumentError: There are too few or too many.
         """
+        count, most = len(args), len(self.parameters)
+        if count == most:
+            return
+
         least = sum(p.required for p in self.parameters)
-        if len(args) < least or (self.rest is None and len(args) > len(self.parameters)):
+        if count < least or (self.rest is None and count > most):
             raise ArgumentError(
                 f"{what} takes {self._expected()}, got {_shown(args)}. Pass one argument "
                 "positionally or several by args=[…]"
@@ -125,7 +153,7 @@ def signature(fn: Callable[..., Any]) -> Signature:
 
     A parameter without annotation, or one whose annotation cannot be resolved, is `Any`.
     """
-    bound = inspect.ismethod(fn)
+    bound = type(fn) is not types.FunctionType and inspect.ismethod(fn)
     key: Any = getattr(fn, "__func__", fn) if bound else fn
     try:
         known = _cache.get(key)

@@ -25,6 +25,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import msgspec
+
 from ._codecs import ExceptionCodec as ExceptionCodec
 from ._codecs import register_exception as register_exception
 from ._outside import outside as outside
@@ -127,8 +129,7 @@ class Items:
     stream: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
+class Unit(msgspec.Struct, frozen=True, kw_only=True):
     """One recorded activity: its identity, its data, and how to execute it.
 
     Attributes:
@@ -163,8 +164,8 @@ class Unit:
     strict: bool = False
     arg_types: tuple[Any, ...] | None = None
     result_type: Any = None
-    resources: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    options: UnitOptions = field(default_factory=UnitOptions)
+    resources: Mapping[str, Any] = {}
+    options: UnitOptions = UnitOptions()
     summary: str | None = None
     failure_modules: tuple[str, ...] = ()
     raise_cause: bool = True

@@ -7,9 +7,11 @@ import contextvars
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar, cast
+
+import msgspec
 
 from durable_core.exceptions import NotInActivityError
 
@@ -60,19 +62,27 @@ class Info:
     task_queue: str
 
 
-@dataclass(slots=True)
-class Running:
+class Running(msgspec.Struct):
     """The attempt under way, as its own code sees it.
 
     Attributes:
-        info: What `info` returns.
+        find_info: Makes what `info` returns. Most bodies never ask.
         resources: What `resource` looks up.
         in_thread: Calls a function in a thread of the worker; None leaves it to the event loop.
     """
 
-    info: Info
-    resources: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    find_info: Callable[[], Info]
+    resources: Mapping[str, Any] = {}
     in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None
+    _info: Info | None = None
+
+    @property
+    def info(self) -> Info:
+        """Facts about the attempt."""
+        if self._info is None:
+            self._info = self.find_info()
+
+        return self._info
 
 
 current: contextvars.ContextVar[Running] = contextvars.ContextVar("durable_activity")

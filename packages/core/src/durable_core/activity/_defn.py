@@ -6,7 +6,7 @@ import functools
 import inspect
 import types
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -36,6 +36,7 @@ class Definition:
         start_to_close_timeout: Seconds one attempt may take, unless the call says otherwise.
         schedule_to_close_timeout: Seconds all attempts may take, unless the call says otherwise.
         retry_policy: Retries, unless the call says otherwise.
+        options: Those of a call that says nothing.
     """
 
     name: str
@@ -44,6 +45,10 @@ class Definition:
     start_to_close_timeout: float | None = _defaults.START_TO_CLOSE
     schedule_to_close_timeout: float | None = None
     retry_policy: RetryPolicy | None = None
+    options: adapter.UnitOptions = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", _options(self))
 
     @property
     def body(self) -> Callable[..., Any] | None:
@@ -236,6 +241,7 @@ def signature_types(fn: Callable[..., Any]) -> tuple[tuple[Any, ...], Any]:
 
 
 _DEFAULT_POLICY = RetryPolicy()
+_NONE_GIVEN = (None, None, None)
 
 
 def unit_options(
@@ -252,7 +258,22 @@ def unit_options(
     Raises:
         ValueError: A timeout is not positive.
     """
-    known = definition or Definition(name="", fn=unit_options, is_async=False)
+    known = definition or _UNKNOWN
+    given = start_to_close_timeout, schedule_to_start_timeout, schedule_to_close_timeout
+    if retry_policy is None and given == _NONE_GIVEN and not wait_cancellation_completed:
+        return known.options
+
+    return _options(known, *given, retry_policy, wait_cancellation_completed)
+
+
+def _options(
+    known: Definition,
+    start_to_close_timeout: timedelta | None = None,
+    schedule_to_start_timeout: timedelta | None = None,
+    schedule_to_close_timeout: timedelta | None = None,
+    retry_policy: RetryPolicy | None = None,
+    wait_cancellation_completed: bool = False,  # noqa: FBT001, FBT002
+) -> adapter.UnitOptions:
     return adapter.UnitOptions(
         start_to_close_timeout=seconds(
             "start_to_close_timeout", start_to_close_timeout, known.start_to_close_timeout
@@ -286,3 +307,7 @@ def seconds(name: str, given: timedelta | None, default: float | None) -> float 
         raise ValueError(f"{name} must be positive, got {given}")
 
     return length.total_seconds()
+
+
+# Of an activity that is called by its name.
+_UNKNOWN = Definition(name="", fn=unit_options, is_async=False)

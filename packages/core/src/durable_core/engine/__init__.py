@@ -10,7 +10,8 @@ and `_unguarded` (what the guard cannot reach).
 from __future__ import annotations
 
 from ._commands import Host, Pending
+from ._guard import held
 from ._match import describe, python_version
 from ._run import Run
 
-__all__ = ["Host", "Pending", "Run", "describe", "python_version"]
+__all__ = ["Host", "Pending", "Run", "describe", "held", "python_version"]

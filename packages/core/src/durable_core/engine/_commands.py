@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from durable_core import exceptions as ex
 from durable_core._planted import planted
@@ -66,8 +66,7 @@ class Host(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Pending:
+class Pending(msgspec.Struct):
     """An activity that was asked for and has no outcome yet.
 
     Attributes:
@@ -94,15 +93,14 @@ class Pending:
         return blake2b(parts.encode(), digest_size=16).hexdigest()
 
 
-@dataclass(slots=True)
-class _Collected:
+class _Collected(msgspec.Struct):
     """What the activation under way has asked for so far."""
 
-    commands: list[Command] = field(default_factory=list["Command"])
-    new_timers: list[Timer] = field(default_factory=list["Timer"])
-    notes: list[Note] = field(default_factory=list[Note])
-    callbacks: list[Callable[[], None]] = field(default_factory=list["Callable[[], None]"])
-    items: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    commands: list[Command] = []
+    new_timers: list[Timer] = []
+    notes: list[Note] = []
+    callbacks: list[Callable[[], None]] = []
+    items: dict[str, bytes] = {}
 
 
 class Commands:
@@ -138,6 +136,7 @@ class Commands:
         self._context = context
         self._module = module
         self.modules: dict[str, None] = {module: None}
+        self._last_modules: tuple[str, ...] = ()
         self._occurrences: dict[tuple[str, str], int] = {}
         self._timer_occurrences = 0
         self._texts = Texts(start.lineage)
@@ -166,12 +165,12 @@ class Commands:
         if unit.result_type is not None:
             result = _faithful.result_of(body, unit.result_type)
 
-        parameters = _faithful.expected(target, len(unit.args), unit.arg_types)
-        types = tuple([p.type for p in parameters])
+        types = _faithful.types_of(target, len(unit.args), unit.arg_types)
         args = b""
         if self.expected is None:
             target.check_count(unit.args, what=owner)
             _faithful.check_result(result, owner=owner)
+            parameters = _faithful.expected(target, len(unit.args), unit.arg_types)
             args = _faithful.encode_arguments(unit.args, parameters, owner=owner, what=what)
 
         digest = _digest.digest(_json.lower_args(unit.args, types, what=what), what=what)
@@ -180,17 +179,22 @@ class Commands:
         if self.expected is None:
             seq = self._collect(unit, args, digest, occurrence)
         else:
-            with self._breaking():
+            try:
                 recorded = self.expected.activity(unit, occurrence, digest, types)
                 self._compare_text(unit, recorded)
+            except ex.NonDeterminismError as error:
+                # Breaks the run, whoever catches it on its way out.
+                self._loop.error = error
+                raise
 
             seq, args = recorded.seq, recorded.args.data
 
         self.next_seq = max(self.next_seq, seq + 1)
         # Not all that this run has met so far: another order of events must not find other classes.
         modules = (self._module, *modules_of(body), *unit.failure_modules)
-        for module in modules:
-            self.modules[module] = None
+        if modules != self._last_modules:
+            self._last_modules = modules
+            self.modules.update(dict.fromkeys(modules))
 
         future = ActivityFuture(loop=self._loop, owner=self, seq=seq, unit=unit)
         self.pending[seq] = Pending(
@@ -279,8 +283,11 @@ class Commands:
             self.collected.commands.append(command)
             return command
 
-        with self._breaking():
+        try:
             return self.expected.other(command)
+        except ex.NonDeterminismError as error:
+            self._loop.error = error
+            raise
 
     def annotate(self, name: str, value: Any) -> None:
         """Record a fact for readers; see `durable_core.adapter.Engine.annotate`."""
@@ -295,15 +302,6 @@ class Commands:
 
     def _note(self, name: str, value: Any) -> Note:
         return Note(name=name, value=_json.encode(value, what=f"the note {name!r}"))
-
-    @contextmanager
-    def _breaking(self) -> Generator[None]:
-        """Let a mismatch break the run, whoever catches it on its way out."""
-        try:
-            yield
-        except ex.NonDeterminismError as error:
-            self._loop.error = error
-            raise
 
     def _compare_text(self, unit: Unit, recorded: ScheduleActivity) -> None:
         """Note what is asked for in other words than before; a mismatch if the unit is strict."""

@@ -3,8 +3,8 @@
 While an activation runs, functions of ``time``, ``random``, ``os`` and ``uuid`` are replaced in
 their modules by stand-ins, and an audit hook looks at what opens files and sockets or starts
 processes and threads. Both ask whether the calling thread runs an activation: all others get the
-real thing. Between activations the modules hold what they held before, so a call of
-``time.time()`` outside of workflows costs what it always did. The hook cannot be removed; it is
+real thing. Otherwise the modules hold what they held before, so a call of ``time.time()`` outside
+of workflows costs what it always did. The hook cannot be removed; it is
 installed when workflow code first runs in a process.
 
 Invariant: numbers come from streams that belong to one activation, so that code which draws
@@ -21,7 +21,8 @@ import random
 import sys
 import time
 from _thread import allocate_lock, get_ident
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import cache, partial, wraps
 from operator import itemgetter
 from random import Random
@@ -30,7 +31,7 @@ from uuid import UUID
 
 from durable_core.exceptions import NotSupported
 
-__all__ = ["Guard", "enter", "leave", "real"]
+__all__ = ["Guard", "enter", "held", "leave", "real"]
 
 _LIFTED = {
     *("importlib._bootstrap", "_frozen_importlib", "logging", "logging.handlers", "bdb"),
@@ -52,10 +53,11 @@ class Guard:
         number: Of the activation.
     """
 
-    __slots__ = ("_number", "_seed", "_streams", "time")
+    __slots__ = ("_number", "_seed", "_streams", "holds", "time")
 
     def __init__(self, time: float, seed: str | None, number: int) -> None:
         self.time = time
+        self.holds = False
         self._seed = seed
         self._number = number
         self._streams: dict[str, Random] | None = None
@@ -78,29 +80,67 @@ _Give = Callable[..., Any]
 
 # By thread. Code runs on one run's loop at a time, but a run may be closed while another runs.
 _active: dict[int, Guard] = {}
+# How many times by thread; those of a thread that a forked child does not have are forgotten there.
+_holds: dict[int, int] = {}
 _lock = allocate_lock()
 
 
-def enter(time: float, seed: str | None, number: int) -> Guard | None:
-    """Guard this thread until `leave`, to which the result belongs; see `Guard`."""
+def enter(guard: Guard) -> Guard | None:
+    """Guard this thread until `leave`, to which the result belongs."""
     thread = get_ident()
     outer = _active.get(thread)
-    with _lock:
-        if not _active:
-            _replace()
+    if outer is None and thread not in _holds:
+        _hold(thread)
+        guard.holds = True
 
-        _active[thread] = Guard(time, seed, number)
-
+    _active[thread] = guard
     return outer
 
 
 def leave(outer: Guard | None) -> None:
     """Guard this thread as before `enter`, or not."""
+    thread = get_ident()
+    if outer is not None:
+        _active[thread] = outer
+    else:
+        guard = _active.pop(thread, None)
+        if guard is not None and guard.holds:
+            _let_go(thread)
+
+
+def _hold(thread: int) -> None:
+    """Keep the stand-ins in their modules until `_let_go`, for one activation after the other.
+
+    It may be called again: they stay until each call has its `_let_go`.
+    """
     with _lock:
-        if outer is not None:
-            _active[get_ident()] = outer
-        elif _active.pop(get_ident(), None) is not None and not _active:
-            _put_back()
+        if not _holds:
+            _replace()
+
+        _holds[thread] = _holds.get(thread, 0) + 1
+
+
+def _let_go(thread: int) -> None:
+    """End what one `_hold` of a thread began."""
+    with _lock:
+        left = _holds.get(thread, 0) - 1
+        if left > 0:
+            _holds[thread] = left
+        elif left == 0:
+            del _holds[thread]
+            if not _holds:
+                _put_back()
+
+
+@contextmanager
+def held() -> Generator[None]:
+    """Do several activations in a row, and replace functions once for all of them."""
+    thread = get_ident()
+    _hold(thread)
+    try:
+        yield
+    finally:
+        _let_go(thread)
 
 
 def _here() -> Guard | None:
@@ -326,8 +366,9 @@ def _forked() -> None:
     """Forget the activations of threads that a child process does not have."""
     global _lock  # noqa: PLW0603  # one of them may have held it
     _lock = allocate_lock()
-    if _active:
-        _active.clear()
+    _active.clear()
+    if _holds:
+        _holds.clear()
         _put_back()
 
 

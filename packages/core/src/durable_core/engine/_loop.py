@@ -13,14 +13,13 @@ in the same order on every replay, whatever their addresses.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import functools
 import gc
 import math
 import sys
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, Protocol
 
 from durable_core import _defaults
@@ -43,6 +42,35 @@ class Timer(asyncio.TimerHandle):
     __slots__ = ("seq",)
 
     seq: int
+
+
+class _Entered:
+    """See `WorkflowLoop.entered`. A class, for a generator would take three times as long."""
+
+    __slots__ = ("_collecting", "_guard", "_hooks", "_loop", "_outer", "_outer_guard")
+
+    def __init__(self, loop: WorkflowLoop, guard: _guard.Guard) -> None:
+        self._loop = loop
+        self._guard = guard
+
+    def __enter__(self) -> None:
+        self._outer = asyncio._get_running_loop()
+        self._hooks = sys.get_asyncgen_hooks()
+        self._collecting = gc.isenabled()
+        if self._collecting:
+            gc.disable()
+
+        _ordered.install(WorkflowLoop)
+        asyncio._set_running_loop(self._loop)
+        sys.set_asyncgen_hooks(firstiter=self._loop.iterated, finalizer=_keep)
+        self._outer_guard = _guard.enter(self._guard)
+
+    def __exit__(self, *_: object) -> None:
+        _guard.leave(self._outer_guard)
+        sys.set_asyncgen_hooks(*self._hooks)
+        asyncio._set_running_loop(self._outer)
+        if self._collecting:
+            gc.enable()
 
 
 class _Owner(Protocol):
@@ -137,8 +165,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._scopes += not self.read_only
         return (self._scopes * 0x9E3779B97F4A7C15 ^ self._hash_seed) & _MASK
 
-    @contextlib.contextmanager
-    def entered(self, time: float, seed: str | None = None, number: int = 0) -> Generator[None]:
+    def entered(self, time: float, seed: str | None = None, number: int = 0) -> _Entered:
         """Make this the running loop of the thread while code of the run runs, under the guard.
 
         The outer loop, its generator hooks and the garbage collector are put back afterwards: a
@@ -150,24 +177,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             number: Of the activation.
         """
         self._time = time
-        outer = asyncio._get_running_loop()
-        hooks = sys.get_asyncgen_hooks()
-        collecting = gc.isenabled()
-        if collecting:
-            gc.disable()
-
-        _ordered.install(WorkflowLoop)
-        asyncio._set_running_loop(self)
-        sys.set_asyncgen_hooks(firstiter=self._iterated, finalizer=_keep)
-        guard = _guard.enter(time, seed, number)
-        try:
-            yield
-        finally:
-            _guard.leave(guard)
-            sys.set_asyncgen_hooks(*hooks)
-            asyncio._set_running_loop(outer)
-            if collecting:
-                gc.enable()
+        return _Entered(self, _guard.Guard(time, seed, number))
 
     def drain(self) -> None:
         """Run callbacks until none is ready, or until one of them broke the run.
@@ -270,7 +280,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             if not task.done():
                 _closing.close_task(task)
 
-    def _iterated(self, generator: Any) -> None:
+    def iterated(self, generator: Any) -> None:
+        """Keep a generator, behind the task that began it."""
         self._generators.append((asyncio.current_task(self), generator))
 
     # What asyncio asks of a loop

@@ -33,6 +33,7 @@ __all__ = [
     "encode_result",
     "expected",
     "result_of",
+    "types_of",
 ]
 
 
@@ -46,6 +47,13 @@ def expected(
 
     other = (*types, *[Any] * count)
     return tuple(replace(p, type=t, note="") for p, t in zip(found, other, strict=False))
+
+
+def types_of(
+    target: Signature, count: int, types: tuple[Any, ...] | None = None
+) -> tuple[Any, ...]:
+    """Return the types of the parameters that so many arguments go to; see `expected`."""
+    return target.types_for(count) if types is None else (*types, *[Any] * count)[:count]
 
 
 def result_of(body: Callable[..., Any] | None, type_: Any = None) -> Parameter:
@@ -71,6 +79,11 @@ def encode_arguments(
         EncodeError: One has no JSON form, does not fit its annotation, or would come back as
             something else; or they are too large.
     """
+    if all(map(_is_safe, args, parameters)):
+        data = _json.encode(args, what=what)
+        check_size(data, what=what)
+        return data
+
     names = [f"argument {p.name!r} of {owner}" for p in parameters]
     lowered = tuple(
         _json.lower(arg, p.type, what=name)
@@ -93,11 +106,16 @@ def decode_arguments(
         DecodeError: One does not fit its annotation.
     """
     parts = _json.split(data)
-    parameters = expected(target, len(parts), types)
-    return tuple(
-        _json.decode(part, p.type, what=f"the recorded argument {p.name!r} of {owner}")
-        for part, p in zip(parts, parameters, strict=True)
-    )
+    of = types_of(target, len(parts), types)
+    try:
+        return tuple([_json.decode(p, t, what=owner) for p, t in zip(parts, of, strict=True)])
+    except DecodeError:
+        # Once more, to say which.
+        parameters = expected(target, len(parts), types)
+        return tuple(
+            _json.decode(part, p.type, what=f"the recorded argument {p.name!r} of {owner}")
+            for part, p in zip(parts, parameters, strict=True)
+        )
 
 
 def encode_result(value: Any, annotated: Parameter, *, what: str) -> bytes:
@@ -162,8 +180,8 @@ def check_size(data: bytes, *, what: str) -> None:
 
 
 def _check(value: Any, data: bytes, parameter: Parameter, *, what: str) -> None:
-    if type(value) in _SAFE and parameter.type in (type(value), Any):
-        return  # JSON's own, and of any length or size the same after the way back
+    if _is_safe(value, parameter):
+        return
 
     try:
         back = _json.decode(data, parameter.type, what=what)
@@ -183,6 +201,16 @@ def _check(value: Any, data: bytes, parameter: Parameter, *, what: str) -> None:
 
 
 _SAFE = frozenset({str, bool})
+_WIDTH = 2**63
+
+
+def _is_safe(value: Any, parameter: Parameter) -> bool:
+    """Return whether a value is JSON's own, and the same after the way back."""
+    cls = type(value)
+    if parameter.type is not cls and parameter.type is not Any:
+        return False
+
+    return cls in _SAFE or (cls is int and -_WIDTH < value < _WIDTH)
 
 
 def _typed(value: Any) -> str:

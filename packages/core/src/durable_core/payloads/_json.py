@@ -41,13 +41,17 @@ TAGGED = b"\x00"
 _FLOAT = "$float"
 
 
+# What JSON has itself: it is encoded as it is.
+_OWN = frozenset({str, int, bool, float})
+
+
 def lower(value: Any, type_: Any, *, what: str) -> Any:
     """Return what to encode of a value, so that `decode` finds back to it by its annotation.
 
     Raises:
         EncodeError: The value does not fit the annotation.
     """
-    if type_ is Any:
+    if type_ is Any or (type_ is type(value) and type_ in _OWN):
         return value
 
     try:
@@ -63,9 +67,9 @@ def lower_args(args: tuple[Any, ...], types: tuple[Any, ...], *, what: str) -> t
         EncodeError: An argument does not fit its type.
     """
     lowered = list(args)
-    for i, type_ in enumerate(types[: len(lowered)]):
-        if type_ is not Any:
-            lowered[i] = lower(lowered[i], type_, what=f"argument {i + 1} of {what}")
+    for i, (value, type_) in enumerate(zip(args, types, strict=False)):
+        if type_ is not Any and not (type_ is type(value) and type_ in _OWN):
+            lowered[i] = lower(value, type_, what=f"argument {i + 1} of {what}")
 
     return tuple(lowered)
 

@@ -49,7 +49,7 @@ class ActivityEnvironment:
     def run(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call an activity; of an ``async def`` one the awaitable is returned."""
         context = contextvars.copy_context()
-        running = _context.Running(info=self.info, resources=self.resources)
+        running = _context.Running(lambda: self.info, resources=self.resources)
         context.run(_context.current.set, running)
         outcome = context.run(fn, *args, **kwargs)
         if not inspect.iscoroutine(outcome):

@@ -313,7 +313,7 @@ class _Execution:
             workflow_namespace="default",
             task_queue="positional",
         )
-        _context.current.set(_context.Running(info=info, resources=unit.resources))
+        _context.current.set(_context.Running(lambda: info, resources=unit.resources))
         owner = f"activity {unit.name!r}"
         given = _faithful.decode_arguments(args, signature(unit.body), unit.arg_types, owner=owner)
         limit = unit.options.start_to_close_timeout

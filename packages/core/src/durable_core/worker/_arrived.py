@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from durable_core.history import Event, Packer, Rewound, Taken, TimerFired
 from durable_core.stores import InboxRow
 
@@ -30,8 +32,7 @@ class ReleasedRunError(LostRunError):
     """Internal: this worker let the run go."""
 
 
-@dataclass(slots=True)
-class Arrived:
+class Arrived(msgspec.Struct):
     """An event that no committed activation holds.
 
     Attributes:

@@ -11,11 +11,11 @@ import asyncio
 import contextvars
 import logging
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from durable_core import _clock, _defaults, _faults
 from durable_core import exceptions as ex
@@ -33,6 +33,7 @@ from durable_core.history import (
 from durable_core.payloads import _faithful
 from durable_core.payloads._failures import qualified_name
 
+from ._deadline import Deadline
 from ._switching import Switching
 from ._threads import Threads
 
@@ -50,8 +51,7 @@ __all__ = ["Bodies", "Job", "backoff_of_lost", "exhausted"]
 _log = logging.getLogger("durable_core.worker")
 
 
-@dataclass(slots=True)
-class Job:
+class Job(msgspec.Struct):
     """An activity under way.
 
     Attributes:
@@ -133,9 +133,17 @@ class Bodies:
             await self._clock.sleep_until(job.retry_at)
             started = self._clock.now()
             try:
-                async with self._slot(job):
+                # Most need not wait.
+                if self._slots.locked() or not _defn.is_async(job.body):
+                    await self._wait_for_slot(job)
+                else:
+                    await self._slots.acquire()
+
+                try:
                     started = job.started = self._clock.now()
                     result = await self._attempt(start, job, started)
+                finally:
+                    self._slots.release()
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if task is None or task.cancelling():
@@ -197,18 +205,10 @@ class Bodies:
             failure=failure,
         )
 
-    @asynccontextmanager
-    async def _slot(self, job: Job) -> AsyncGenerator[None]:
-        """Hold a place among the bodies that run at once, and a thread if the body needs one."""
+    async def _wait_for_slot(self, job: Job) -> None:
+        """Take a place among the bodies that run at once, with a thread if the body needs one."""
         options = job.pending.unit.options
         in_thread = not _defn.is_async(job.body)
-        if not in_thread and not self._slots.locked():
-            # It need not wait.
-            async with self._slots:
-                yield
-
-            return
-
         limits = [job.deadline]
         # A later attempt has waited before, and once is enough.
         if options.schedule_to_start_timeout is not None and not job.attempts:
@@ -236,11 +236,6 @@ class Bodies:
                 type=ex.TimeoutType.SCHEDULE_TO_START,
             ) from None
 
-        try:
-            yield
-        finally:
-            self._slots.release()
-
     def _too_late(self, job: Job) -> ex.TimeoutError:
         limit = job.pending.unit.options.schedule_to_close_timeout
         return ex.TimeoutError(
@@ -253,37 +248,20 @@ class Bodies:
         pending, unit, what = job.pending, job.pending.unit, job.what
         target = signature(job.body)
         args = _faithful.decode_arguments(pending.args, target, unit.arg_types, owner=what)
-        _context.current.set(
-            _context.Running(
-                info=_context.Info(
-                    activity_id=str(pending.seq),
-                    activity_type=unit.name,
-                    attempt=len(job.attempts) + 1,
-                    scheduled_time=_clock.from_timestamp(pending.scheduled_time),
-                    started_time=_clock.from_timestamp(started),
-                    idempotency_key=pending.idempotency_key,
-                    workflow_id=start.workflow_id,
-                    workflow_run_id=start.run_id,
-                    workflow_type=start.workflow_type,
-                    workflow_namespace=start.namespace,
-                    task_queue=start.task_queue,
-                ),
-                resources=unit.resources,
-                in_thread=self._in_thread,
-            )
-        )
+        info = partial(_info_of, start, pending, len(job.attempts) + 1, started)
+        _context.current.set(_context.Running(info, unit.resources, self._in_thread))
         _faults.reach("activity.body.before")
         limit, left = unit.options.start_to_close_timeout, math.inf
         if job.deadline is not None:
             left = max(job.deadline - self._clock.now(), 0.0)
 
         shortest = min(math.inf if limit is None else limit, left)
-        scope = asyncio.timeout(None if shortest == math.inf else shortest)
+        scope = Deadline(None if shortest == math.inf else shortest)
         try:
-            async with scope:
+            with scope:
                 result = await self._call(job.body, args)
         except TimeoutError:
-            if not scope.expired():
+            if not scope.expired:
                 raise
 
             if limit is None or left < limit:
@@ -358,6 +336,22 @@ class Bodies:
             return None, ex.RetryState.TIMEOUT
 
         return delay, 0
+
+
+def _info_of(start: Start, pending: Pending, attempt: int, started: float) -> _context.Info:
+    return _context.Info(
+        activity_id=str(pending.seq),
+        activity_type=pending.unit.name,
+        attempt=attempt,
+        scheduled_time=_clock.from_timestamp(pending.scheduled_time),
+        started_time=_clock.from_timestamp(started),
+        idempotency_key=pending.idempotency_key,
+        workflow_id=start.workflow_id,
+        workflow_run_id=start.run_id,
+        workflow_type=start.workflow_type,
+        workflow_namespace=start.namespace,
+        task_queue=start.task_queue,
+    )
 
 
 class _NotStartedError(Exception):

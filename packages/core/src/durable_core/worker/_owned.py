@@ -109,7 +109,7 @@ class OwnedRun:
     def begin(self, start: bytes, items: Mapping[str, bytes], *, reuse: Reuse) -> None:
         """Create the run and commit it together with its first activation."""
         self.inbox.seen = self.inbox.sent
-        self._activate(create=Creation((self.row, start), items, reuse))
+        self.activate(create=Creation((self.row, start), items, reuse))
 
     async def take_over(self, loaded: Loaded, rewind: Rewind | None) -> None:
         """Claim a run that was rebuilt from its record, and go on with it.
@@ -245,7 +245,7 @@ class OwnedRun:
     def _wake(self) -> None:
         if not (self._queued or self._appending or self._leaving or self._ended):
             self._queued = True
-            self._loop.call_soon(self._activate)
+            self._worker.activate_soon(self)
 
     def _wake_from_any_thread(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended, and the run with it
@@ -253,7 +253,8 @@ class OwnedRun:
 
     # Activations
 
-    def _activate(self, create: Creation | None = None) -> None:
+    def activate(self, create: Creation | None = None) -> None:
+        """Run its code on what has arrived, and commit what comes of it."""
         self._queued = False
         if self._ended or self._appending or self._leaving:
             return

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from durable_core import history
-from durable_core.engine import Run
+from durable_core.engine import Run, held
 
 if TYPE_CHECKING:
     import contextvars
@@ -62,13 +63,17 @@ async def rebuild(
         Exception: What a bug in the code raised.
     """
     run = Run(start, definition, host, context=context, resources=resources)
+    records = iter(activations)
     try:
-        for count, activation in enumerate(activations, 1):
-            with nullcontext() if watchdog is None else watchdog.watching(start.workflow_id):
-                run.replay(activation)
+        while some := list(islice(records, _AT_ONCE)):
+            with (
+                nullcontext() if watchdog is None else watchdog.watching(start.workflow_id),
+                held(),
+            ):
+                for activation in some:
+                    run.replay(activation)
 
-            if not count % _AT_ONCE:
-                await asyncio.sleep(0)
+            await asyncio.sleep(0)
     except BaseException:
         run.close()
         raise
@@ -85,8 +90,9 @@ def rebuild_at_once(run: Run, activations: Iterable[Activation]) -> Run:
     """
     again = run.again()
     try:
-        for activation in activations:
-            again.replay(activation)
+        with held():
+            for activation in activations:
+                again.replay(activation)
     except BaseException:
         again.close()
         raise

@@ -12,11 +12,12 @@ import contextlib
 import contextvars
 import logging
 import os
+from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
 from durable_core import _defaults, _forks, _ids, history
 from durable_core import exceptions as ex
-from durable_core.engine import Run
+from durable_core.engine import Run, held
 from durable_core.history import Packer
 from durable_core.stores import Append, _stalls
 
@@ -107,6 +108,8 @@ class Worker:
         self._owned: dict[str, OwnedRun] = {}
         self._active: dict[str, float] = {}
         self._by_workflow_id: dict[tuple[str, str], OwnedRun] = {}
+        self._ready: list[OwnedRun] = []
+        self._loop: asyncio.AbstractEventLoop
         self._claims = Claims(self, client.namespace)
         self._membership: Membership | None = None
         self._instance: _stalls.Instance | None = None
@@ -149,6 +152,7 @@ class Worker:
             raise RuntimeError("this worker is started already")
 
         self._leaving = False
+        self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         membership = Membership(self.store, self.identity, self._lease, self._expelled)
         await membership.join()
@@ -415,6 +419,26 @@ class Worker:
     def replays_always(self) -> bool:
         """Whether every activation replays its run from the start."""
         return self._cached == 0
+
+    def activate_soon(self, owned: OwnedRun) -> None:
+        """Activate a run in the next pass of the loop, together with the others of this one."""
+        if not self._ready:
+            self._loop.call_soon(self._activate_ready)
+
+        self._ready.append(owned)
+
+    def _activate_ready(self) -> None:
+        ready, self._ready = deque(self._ready), []
+        with held():
+            while ready:
+                try:
+                    ready.popleft().activate()
+                except BaseException:
+                    # What ends the program; who goes on in spite of it has lost nothing.
+                    for owned in ready:
+                        self.activate_soon(owned)
+
+                    raise
 
     def refresh(self, owned: OwnedRun) -> None:
         """Rebuild a run before its next activation, if nothing is to stay in memory."""

@@ -61,6 +61,8 @@ class Writer:
         self._leases = leases
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Request] = deque()
+        # Of the loop, which hands them over once per pass.
+        self._gathered: list[_Request] = []
         self._wake = threading.Condition()
         self._closing = False
         # What the connection says of commits by others.
@@ -72,20 +74,29 @@ class Writer:
     def submit(self, work: _batch.Member | Call) -> asyncio.Future[Any]:
         """Queue a write and return a future of its outcome.
 
+        What one pass of the loop submits goes into one batch, if it can: a thread that began with
+        the first of it would commit that alone, and take turns with the loop meanwhile.
+
         Raises (through the future):
             StoreClosedError: The store is closed.
             StoreError: It could not be written.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
-        with self._wake:
-            if self._closing:
-                future.set_exception(StoreClosedError(f"{self._path} is closed"))
-                return future
+        if self._closing:
+            future.set_exception(StoreClosedError(f"{self._path} is closed"))
+            return future
 
-            self._queue.append(_Request(work, future))
-            self._wake.notify()
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
 
+        self._gathered.append(_Request(work, future))
         return future
+
+    def _hand_over(self) -> None:
+        with self._wake:
+            self._queue.extend(self._gathered)
+            self._gathered.clear()
+            self._wake.notify()
 
     def look_again(self) -> None:
         """Find out anew when the next lease is to be renewed."""
@@ -123,6 +134,8 @@ class Writer:
     def close(self) -> None:
         """Write what is queued, then end the thread. Blocks until that is done."""
         with self._wake:
+            self._queue.extend(self._gathered)
+            self._gathered.clear()
             self._closing = True
             self._wake.notify()
 
