@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -11,8 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["ExceptionCodec", "exception_codecs", "register_exception"]
 
 
-@dataclass(frozen=True, slots=True)
-class ExceptionCodec:
+class ExceptionCodec(msgspec.Struct, frozen=True):
     """How exceptions of one class and its subclasses are recorded and rebuilt.
 
     Attributes:

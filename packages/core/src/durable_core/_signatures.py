@@ -14,8 +14,10 @@ import sys
 import types
 import typing
 import weakref
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from .exceptions import ArgumentError, DefinitionError
 
@@ -38,8 +40,7 @@ _COUNTS = 16
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(msgspec.Struct, frozen=True):
     """One parameter that takes a positional argument.
 
     Attributes:
@@ -108,7 +109,7 @@ class Signature:
             return self.parameters[:count]
 
         rest = self.rest or Parameter("argument", note="it has no parameter")
-        beyond = (replace(rest, name=f"{rest.name}[{i}]") for i in range(extra))
+        beyond = (msgspec.structs.replace(rest, name=f"{rest.name}[{i}]") for i in range(extra))
         return (*self.parameters, *beyond)
 
     def check_count(self, args: tuple[Any, ...], *, what: str) -> None:

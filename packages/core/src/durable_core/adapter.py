@@ -21,7 +21,7 @@ since an engine may match them by position instead of by identity.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -53,8 +53,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine can do beyond the protocol.
 
     Attributes:
@@ -72,8 +71,7 @@ class Capabilities:
     resources: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RetryDecision:
+class RetryDecision(msgspec.Struct, frozen=True):
     """Whether another attempt follows.
 
     Attributes:
@@ -88,8 +86,7 @@ class RetryDecision:
     known: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitOptions:
+class UnitOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a unit is executed. Options are recorded for readers and never compared on replay.
 
     Attributes:
@@ -110,14 +107,13 @@ class UnitOptions:
     schedule_to_start_timeout: float | None = None
     schedule_to_close_timeout: float | None = None
     retry_window: float | None = None
-    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
+    retry_policy: RetryPolicy = RetryPolicy()
     decide: Callable[[BaseException], RetryDecision | None] | None = None
     lost_attempts_count: bool = True
     wait_cancellation_completed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(msgspec.Struct, frozen=True):
     """A list that grows, such as a conversation: stored item by item, each item once per run.
 
     Attributes:
@@ -286,7 +282,7 @@ class CallOptions:
         if self.start_to_close_timeout is not None:
             changes["start_to_close_timeout"] = self.start_to_close_timeout.total_seconds()
 
-        return replace(options, **changes)
+        return msgspec.structs.replace(options, **changes)
 
 
 def _leaving_the_rest(

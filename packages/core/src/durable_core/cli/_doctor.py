@@ -9,12 +9,12 @@ import platform
 import shutil
 import sys
 from collections import Counter
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
+import msgspec
 
 from durable_core import _defaults
 from durable_core.client import _place, _url
@@ -41,8 +41,7 @@ _LITTLE_SPACE = 1024**3
 _SHOWN = 10
 
 
-@dataclass(frozen=True, slots=True)
-class _Finding:
+class _Finding(msgspec.Struct, frozen=True):
     """One thing that was looked at."""
 
     level: Literal["ok", "note", "bad"]

@@ -6,8 +6,8 @@ The only module that knows rich; commands import it when they print.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
@@ -45,8 +45,7 @@ def status_style(status: str) -> str:
     return _STYLES.get(status.replace(",", " ").partition(" ")[0], "")
 
 
-@dataclass(frozen=True, slots=True)
-class Screen:
+class Screen(msgspec.Struct, frozen=True):
     """Standard output as it is.
 
     Attributes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from . import _format
 from ._screen import Line, Screen, status_style, width_of
@@ -37,8 +38,7 @@ _MARKS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
+class _Row(msgspec.Struct, frozen=True, kw_only=True):
     """One line, and what is told below it."""
 
     time: str
@@ -50,8 +50,7 @@ class _Row:
     entry: TimelineEntry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeline:
+class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     """What happened in a run.
 
     Attributes:
@@ -66,7 +65,7 @@ class Timeline:
     alive: bool
     now: float
     full: bool
-    items: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    items: Mapping[str, Any] = {}
 
     def print(self, screen: Screen) -> None:
         """Print it below an empty line and a line of heads, if there is anything."""

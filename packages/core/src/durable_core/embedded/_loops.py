@@ -9,8 +9,9 @@ import weakref
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from durable_core.client import Client, _url
 from durable_core.worker import Worker
@@ -23,8 +24,7 @@ __all__ = ["TASK_QUEUE", "Embedded", "close", "of_running_loop", "opened_here", 
 TASK_QUEUE = "embedded"
 
 
-@dataclass(slots=True)
-class Embedded:
+class Embedded(msgspec.Struct):
     """The client and worker of one loop and one store.
 
     Attributes:
@@ -36,10 +36,10 @@ class Embedded:
     worker: Worker
     keeper: AsyncGenerator[None, None]
     recoveries: dict[str, Recovery]
-    locks: weakref.WeakValueDictionary[str, asyncio.Lock] = field(
+    locks: weakref.WeakValueDictionary[str, asyncio.Lock] = msgspec.field(
         default_factory=weakref.WeakValueDictionary[str, asyncio.Lock]
     )
-    waiting: Counter[str] = field(default_factory=Counter[str])
+    waiting: Counter[str] = msgspec.field(default_factory=Counter[str])
 
     def lock(self, workflow_id: str) -> asyncio.Lock:
         """Return the lock under which a run is looked up and started or taken."""

@@ -12,8 +12,9 @@ import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from durable_core import _defaults, history
 from durable_core import exceptions as ex
@@ -36,8 +37,7 @@ _log = logging.getLogger("durable_core.embedded")
 _PAGE = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Orphan:
+class Orphan(msgspec.Struct, frozen=True):
     """An open run whose process has ended, as it was recorded at its start.
 
     Attributes:

@@ -6,8 +6,9 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
+
+import msgspec
 
 from durable_core import _defaults, _ids, history
 from durable_core import exceptions as ex
@@ -38,8 +39,7 @@ OnCancel = Literal["cancel", "detach"]
 """What cancelling the await of a run does: cancel the run, or let it go on in its process."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True):
     """A run that has ended, as `run` returns it.
 
     Attributes:
@@ -63,8 +63,7 @@ class Finished:
     terminated: bool = False
 
 
-@dataclass(slots=True)
-class _Call:
+class _Call(msgspec.Struct):
     """One call of `run`."""
 
     embedded: Embedded

@@ -11,7 +11,6 @@ another in their place could be read as well.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -48,8 +47,7 @@ _REF = b"ref"  # how the field is named in bytes that have it
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class Packer:
+class Packer(msgspec.Struct):
     """Turn records into bytes and collect the items that they refer to.
 
     Attributes:
@@ -58,7 +56,7 @@ class Packer:
     """
 
     lineage: str
-    items: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    items: dict[str, bytes] = {}
 
     def pack(self, record: msgspec.Struct) -> bytes:
         """Return the bytes of a record whose large payloads have become references."""

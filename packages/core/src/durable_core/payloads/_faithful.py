@@ -8,7 +8,6 @@ checks none of it: what is recorded stands, and is compared by digest.
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +45,7 @@ def expected(
         return found
 
     other = (*types, *[Any] * count)
-    return tuple(replace(p, type=t, note="") for p, t in zip(found, other, strict=False))
+    return tuple(Parameter(p.name, t, p.required) for p, t in zip(found, other, strict=False))
 
 
 def types_of(

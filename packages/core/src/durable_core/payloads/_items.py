@@ -11,8 +11,9 @@ encoded nor hashed again.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from durable_core.exceptions import EncodeError
 
@@ -28,10 +29,9 @@ __all__ = ["MARK", "SharedLists", "expand"]
 MARK = "$items"
 
 
-@dataclass(slots=True)
-class _Kept:
+class _Kept(msgspec.Struct):
     node: str
-    values: list[Any] = field(default_factory=list[Any])
+    values: list[Any] = []
 
 
 class SharedLists:

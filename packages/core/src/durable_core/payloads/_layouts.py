@@ -7,7 +7,6 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
 import msgspec
@@ -19,8 +18,7 @@ from ._types import is_typeddict, substitute
 __all__ = ["Field", "Layout", "layout"]
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """One field: its name, its name in JSON, its annotation, and whether JSON must have it."""
 
     name: str
@@ -29,8 +27,7 @@ class Field:
     required: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(msgspec.Struct, frozen=True):
     """How an object of a class becomes JSON and comes back.
 
     Attributes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -15,8 +14,7 @@ _NoneType: type = type(None)
 _EXACT = frozenset({_NoneType, bool, int, str, bytes})
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(msgspec.Struct, frozen=True):
     """The first part that came back as something else.
 
     Attributes:

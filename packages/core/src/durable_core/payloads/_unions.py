@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import typing
-from dataclasses import dataclass
 from typing import Any, get_args, get_origin
+
+import msgspec
 
 from durable_core._signatures import short
 
@@ -19,8 +20,7 @@ NAME, VALUE = "$member", "$value"
 MARKS = frozenset({NAME, VALUE})
 
 
-@dataclass(slots=True)
-class _Member:
+class _Member(msgspec.Struct):
     """One type of a union; ``tagged`` if another one may look like it in JSON."""
 
     type: Any

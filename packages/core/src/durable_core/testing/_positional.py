@@ -11,12 +11,13 @@ import asyncio
 import contextvars
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 from random import Random
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from durable_core import _clock
 from durable_core import exceptions as ex
@@ -40,8 +41,7 @@ _CAPABILITIES = Capabilities(
 _Outcome = tuple[int, bytes | Failure | None]
 
 
-@dataclass(slots=True)
-class _Step:
+class _Step(msgspec.Struct):
     """What one activation received, and what it then asked for.
 
     Attributes:
@@ -52,7 +52,7 @@ class _Step:
 
     time: float
     outcomes: list[_Outcome]
-    commands: list[str] = field(default_factory=list[str])
+    commands: list[str] = []
 
 
 class PositionalEngine:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec.structs import replace
 
 from durable_core import _defaults, history
@@ -29,8 +29,7 @@ _log = logging.getLogger("durable_core.worker")
 States = Iterable[tuple["Pending", "PendingActivity"]]
 
 
-@dataclass(frozen=True, slots=True)
-class Creation:
+class Creation(msgspec.Struct, frozen=True):
     """What the first append of a new run writes beside its activation."""
 
     start: tuple[RunRow, bytes]

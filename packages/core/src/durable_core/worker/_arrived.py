@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -47,8 +46,7 @@ class Arrived(msgspec.Struct):
     recorded: bool = False
 
 
-@dataclass(slots=True)
-class Inbox:
+class Inbox(msgspec.Struct):
     """How far the inbox of a run that is loaded was read.
 
     Invariant: what one sender put into it, before the run was loaded, comes before what the same
@@ -60,7 +58,7 @@ class Inbox:
         seen: What ``sent`` was when the last look at it began.
     """
 
-    rows: set[int] = field(default_factory=set[int])
+    rows: set[int] = set()
     sent: int = 1
     seen: int = 0
 

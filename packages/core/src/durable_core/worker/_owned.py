@@ -176,12 +176,8 @@ class OwnedRun:
         self._settle()
 
     def _taken(self) -> Taken:
-        return Taken(
-            worker=self._worker.identity,
-            fence=self.fence,
-            python=python_version(),
-            time=self._clock.now(),
-        )
+        who, now = self._worker.identity, self._clock.now()
+        return Taken(worker=who, fence=self.fence, python=python_version(), time=now)
 
     # What arrives
 
@@ -245,10 +241,10 @@ class OwnedRun:
     def _wake(self) -> None:
         if not (self._queued or self._appending or self._leaving or self._ended):
             self._queued = True
-            self._worker.activate_soon(self)
+            self._worker.activations.soon(self.activate)
 
     def _wake_from_any_thread(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended, and the run with it
+        with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._wake)
 
     # Activations
@@ -318,6 +314,7 @@ class OwnedRun:
         if self._ended:
             if outcome is None:
                 accept(taken)
+                self._worker.dropped(self.row)
             else:
                 refuse(taken, self.row.run_id)
 
@@ -518,7 +515,7 @@ class OwnedRun:
         future.add_done_callback(lambda done: self._stalled(done, bug, again, late))
 
     def lose(self, why: BaseException | None = None) -> None:
-        """Let the run go: another worker owns it, it was ended from outside, or ``why`` says it."""
+        """Let the run go: others own it, it was ended from outside, or ``why`` says it."""
         self._end(why or LostRunError(self.row.run_id))
 
     @property

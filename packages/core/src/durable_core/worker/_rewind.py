@@ -8,8 +8,9 @@ done again; the activity that failed is tried anew.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from durable_core.history import (
     Activation,
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Rewind", "rewind_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Rewind:
+class Rewind(msgspec.Struct, frozen=True):
     """How far a run goes back.
 
     Attributes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from durable_core import exceptions as ex
 from durable_core import history
 from durable_core.history import Attempt, Event, PendingActivity, Rewound
 from durable_core.stores import PendingRow
@@ -15,11 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from durable_core.engine import Pending, Run
-    from durable_core.stores import Loaded
+    from durable_core.stores import Loaded, RunRow
 
     from ._rewind import Rewind
 
-__all__ = ["activity_row", "inbox_of", "resumed", "rewound", "rows_of", "warn_of_waits"]
+__all__ = [
+    "activity_row",
+    "crash_loop",
+    "inbox_of",
+    "resumed",
+    "rewound",
+    "rows_of",
+    "warn_of_waits",
+]
 
 _log = logging.getLogger("durable_core.worker")
 
@@ -106,3 +115,14 @@ def activity_row(pending: Pending, state: PendingActivity) -> PendingRow:
     unit = pending.unit
     data = history.Packer("").pack(state)
     return PendingRow(state.seq, "activity", unit.name, unit.key, None, data)
+
+
+def crash_loop(row: RunRow) -> ex.WorkflowStalledError:
+    """Return what says that a run kills its workers."""
+    return ex.WorkflowStalledError(
+        f"run {row.workflow_id!r} was taken over {row.takeovers} times without getting anywhere: "
+        "what it runs next seems to kill its worker. Calling it again tries again, and so does: "
+        f"durable resume {row.workflow_id}. See: durable show {row.workflow_id}",
+        workflow_id=row.workflow_id,
+        run_id=row.run_id,
+    )

@@ -12,16 +12,16 @@ import contextlib
 import contextvars
 import logging
 import os
-from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
 from durable_core import _defaults, _forks, _ids, history
 from durable_core import exceptions as ex
-from durable_core.engine import Run, held
+from durable_core.engine import Run
 from durable_core.history import Packer
 from durable_core.stores import Append, _stalls
 
-from . import _retention
+from . import _retention, _takeover
+from ._activations import Activations
 from ._bodies import Bodies
 from ._claims import Claims
 from ._host import Registered
@@ -74,6 +74,8 @@ class Worker:
         ValueError: A number or a time is too small.
     """
 
+    activations: Activations
+
     def __init__(
         self,
         client: Client,
@@ -108,8 +110,6 @@ class Worker:
         self._owned: dict[str, OwnedRun] = {}
         self._active: dict[str, float] = {}
         self._by_workflow_id: dict[tuple[str, str], OwnedRun] = {}
-        self._ready: list[OwnedRun] = []
-        self._loop: asyncio.AbstractEventLoop
         self._claims = Claims(self, client.namespace)
         self._membership: Membership | None = None
         self._instance: _stalls.Instance | None = None
@@ -152,7 +152,7 @@ class Worker:
             raise RuntimeError("this worker is started already")
 
         self._leaving = False
-        self._loop = asyncio.get_running_loop()
+        self.activations = Activations()
         self._stopped = asyncio.Event()
         membership = Membership(self.store, self.identity, self._lease, self._expelled)
         await membership.join()
@@ -420,26 +420,6 @@ class Worker:
         """Whether every activation replays its run from the start."""
         return self._cached == 0
 
-    def activate_soon(self, owned: OwnedRun) -> None:
-        """Activate a run in the next pass of the loop, together with the others of this one."""
-        if not self._ready:
-            self._loop.call_soon(self._activate_ready)
-
-        self._ready.append(owned)
-
-    def _activate_ready(self) -> None:
-        ready, self._ready = deque(self._ready), []
-        with held():
-            while ready:
-                try:
-                    ready.popleft().activate()
-                except BaseException:
-                    # What ends the program; who goes on in spite of it has lost nothing.
-                    for owned in ready:
-                        self.activate_soon(owned)
-
-                    raise
-
     def refresh(self, owned: OwnedRun) -> None:
         """Rebuild a run before its next activation, if nothing is to stay in memory."""
         if owned.record:
@@ -453,6 +433,15 @@ class Worker:
             owned.record.append(activation)
 
         self._active[owned.row.run_id] = self.clock.now()
+
+    def dropped(self, row: RunRow) -> None:
+        """Note that a write of a run succeeded that is not loaded any more; it may be owned here.
+
+        Before the write it may have been looked for in vain: it began with it.
+        """
+        if not row.bound and self._membership is not None:
+            self._claims.dropped(row)
+            self.look_again()
 
     def forget(self, owned: OwnedRun, error: BaseException | None) -> None:
         """Note that a run is not loaded any more.
@@ -571,7 +560,7 @@ class Worker:
         """
         before = _stalls.read(row.stall)
         if before is None or (before.instance == self.instance.id and not before.revived):
-            raise _crash_loop(row)
+            raise _takeover.crash_loop(row)
 
     async def _stall(self, row: RunRow, error: BaseException) -> None:
         """Record why a run cannot be rebuilt here, and leave it to whoever can."""
@@ -607,13 +596,3 @@ class Worker:
         self._owned[row.run_id] = owned
         self._by_workflow_id.setdefault((row.namespace, row.workflow_id), owned)
         return owned
-
-
-def _crash_loop(row: RunRow) -> ex.WorkflowStalledError:
-    return ex.WorkflowStalledError(
-        f"run {row.workflow_id!r} was taken over {row.takeovers} times without getting anywhere: "
-        "what it runs next seems to kill its worker. Calling it again tries again, and so does: "
-        f"durable resume {row.workflow_id}. See: durable show {row.workflow_id}",
-        workflow_id=row.workflow_id,
-        run_id=row.run_id,
-    )

@@ -8,8 +8,8 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 
+import msgspec
 from msgspec.structs import replace
 
 from durable_core.exceptions import StoreCorruptError, WorkflowNotFoundError
@@ -30,22 +30,20 @@ from durable_core.stores._stalls import Instance, may_try
 __all__ = ["Database"]
 
 
-@dataclass(slots=True)
-class _Worker:
+class _Worker(msgspec.Struct):
     identity: str
     until: float
     alive: bool = True
     released: bool = False
 
 
-@dataclass(slots=True)
-class _Run:
+class _Run(msgspec.Struct):
     row: RunRow
     start: bytes
-    activations: list[bytes] = field(default_factory=list[bytes])
-    fences: list[int] = field(default_factory=list[int])
-    pending: dict[int, PendingRow] = field(default_factory=dict[int, PendingRow])
-    inbox: dict[int, InboxRow] = field(default_factory=dict[int, InboxRow])
+    activations: list[bytes] = []
+    fences: list[int] = []
+    pending: dict[int, PendingRow] = {}
+    inbox: dict[int, InboxRow] = {}
 
 
 class Database:

@@ -7,7 +7,6 @@ one that is refused drops out alone (R3).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Create", "Member", "Send", "write"]
 
 
-@dataclass(slots=True, kw_only=True)
-class Create:
+class Create(msgspec.Struct, kw_only=True):
     """A run without an owner."""
 
     row: RunRow
@@ -33,8 +31,7 @@ class Create:
     reuse: Reuse
 
 
-@dataclass(slots=True, kw_only=True)
-class Send:
+class Send(msgspec.Struct, kw_only=True):
     """An event for a run, whoever owns it."""
 
     run_id: str
@@ -53,12 +50,11 @@ def _json(rows: list[Any]) -> str:
     return _encoder.encode(rows).decode()
 
 
-@dataclass(slots=True)
-class _Rows:
+class _Rows(msgspec.Struct):
     """Rows of one statement: a JSON array, and the blobs that it points into."""
 
-    rows: list[list[Any]] = field(default_factory=list[list[Any]])
-    blobs: list[bytes] = field(default_factory=list[bytes])
+    rows: list[list[Any]] = []
+    blobs: list[bytes] = []
     size: int = 0
 
     def add(self, *values: Any, blob: bytes | None = None) -> None:

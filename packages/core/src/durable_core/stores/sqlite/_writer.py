@@ -15,10 +15,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import apsw
+import msgspec
 
 from durable_core import _faults
 from durable_core.exceptions import StoreClosedError, StoreError
@@ -38,15 +38,13 @@ __all__ = ["Call", "Writer"]
 _BUSY_LIMIT = 60.0
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """Any other statement that writes, run in a batch of its own."""
 
     run: Callable[[apsw.Connection], Any]
 
 
-@dataclass(slots=True)
-class _Request:
+class _Request(msgspec.Struct):
     work: _batch.Member | Call
     future: asyncio.Future[Any] | None  # None if nobody waits
 
