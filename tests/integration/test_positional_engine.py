@@ -21,7 +21,7 @@ def _fresh():
 
 async def body(value: int) -> int:
     ran.append(value)
-    await asyncio.sleep(0.001 * (5 - value))
+    await asyncio.sleep(0.02 * (5 - value))
     if value < 0:
         raise ValueError(f"no {value}")
 

@@ -28,6 +28,7 @@ class Effect:
     attempt: int
     pid: int
     time: float
+    started: float
 
 
 class Ledger:
@@ -47,6 +48,7 @@ class Ledger:
             attempt=info.attempt,
             pid=os.getpid(),
             time=time.time() if at is None else at,
+            started=info.started_time.timestamp(),
         )
         line = json.dumps(asdict(effect)).encode() + b"\n"
         fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

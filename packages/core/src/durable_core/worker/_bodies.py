@@ -61,6 +61,8 @@ class Job(msgspec.Struct):
         attempts: Those that ended.
         retry_at: Before this time no attempt starts.
         started: When the attempt under way began, if one is.
+        began: When the latest attempt began: just before the look at the lease that let its body
+            start.
     """
 
     pending: Pending
@@ -69,6 +71,7 @@ class Job(msgspec.Struct):
     attempts: tuple[Attempt, ...] = ()
     retry_at: float = 0.0
     started: float | None = None
+    began: float = 0.0
 
     @property
     def what(self) -> str:
@@ -131,7 +134,7 @@ class Bodies:
         seq = job.pending.seq
         while True:
             await self._clock.sleep_until(job.retry_at)
-            started = self._clock.now()
+            job.began = self._clock.now()
             try:
                 # Most need not wait.
                 if self._slots.locked() or not _defn.is_async(job.body):
@@ -140,8 +143,7 @@ class Bodies:
                     await self._slots.acquire()
 
                 try:
-                    started = job.started = self._clock.now()
-                    result = await self._attempt(start, job, started)
+                    result = await self._attempt(start, job)
                 finally:
                     self._slots.release()
             except asyncio.CancelledError:
@@ -159,13 +161,13 @@ class Bodies:
             except BaseException as raised:  # noqa: BLE001  # whatever a body raises is its outcome
                 error = raised
             else:
-                done = self._attempted(job, "completed", started)
+                done = self._attempted(job, "completed")
                 attempts = (*job.attempts, done)
                 return ActivityCompleted(seq=seq, result=Payload(data=result), attempts=attempts)
 
             failure = self._failures.record(error)
             outcome = "timed_out" if isinstance(error, ex.TimeoutError) else "failed"
-            job.attempts = (*job.attempts, self._attempted(job, outcome, started, failure))
+            job.attempts = (*job.attempts, self._attempted(job, outcome, failure))
             job.started = None
             delay, why = self._next_delay(job, error, failure)
             if delay is None:
@@ -192,13 +194,11 @@ class Bodies:
         """Return the outcome of an activity that ended because the run asked for it."""
         return ActivityCancelled(seq=pending.seq, attempts=attempts)
 
-    def _attempted(
-        self, job: Job, outcome: Any, started: float, failure: Failure | None = None
-    ) -> Attempt:
+    def _attempted(self, job: Job, outcome: Any, failure: Failure | None = None) -> Attempt:
         return Attempt(
             number=len(job.attempts) + 1,
             outcome=outcome,
-            started=started,
+            started=job.began,
             ended=self._clock.now(),
             worker=self._identity,
             fence=job.fence,
@@ -243,12 +243,13 @@ class Bodies:
             type=ex.TimeoutType.SCHEDULE_TO_CLOSE,
         )
 
-    async def _attempt(self, start: Start, job: Job, started: float) -> bytes:
+    async def _attempt(self, start: Start, job: Job) -> bytes:
         """Run the body once and return the bytes of its result."""
         pending, unit, what = job.pending, job.pending.unit, job.what
         target = signature(job.body)
         args = _faithful.decode_arguments(pending.args, target, unit.arg_types, owner=what)
-        info = partial(_info_of, start, pending, len(job.attempts) + 1, started)
+        job.began = job.started = self._clock.now()
+        info = partial(_info_of, start, job, len(job.attempts) + 1)
         _context.current.set(_context.Running(info, unit.resources, self._in_thread))
         _faults.reach("activity.body.before")
         limit, left = unit.options.start_to_close_timeout, math.inf
@@ -259,7 +260,7 @@ class Bodies:
         scope = Deadline(None if shortest == math.inf else shortest)
         try:
             with scope:
-                result = await self._call(job.body, args)
+                result = await self._call(job, args)
         except TimeoutError:
             if not scope.expired:
                 raise
@@ -275,22 +276,26 @@ class Bodies:
         _faults.reach("activity.body.after")
         return _faithful.encode_result(result, pending.result, what=f"the result of {what}")
 
-    async def _call(self, body: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    async def _call(self, job: Job, args: tuple[Any, ...]) -> Any:
         """Call a body while the lease holds, which is looked at last of all (ENGINE R16)."""
-        holds = self._membership.holds
+        body = job.body
         while True:
             if not _defn.is_async(body):
                 call = partial(contextvars.copy_context().run, body, *args)
-                result = await self._threads.run(lambda: call() if holds() else _NOT_STARTED)  # noqa: B023
+                result = await self._threads.run(lambda: call() if self._may(job) else _NOT_STARTED)  # noqa: B023
                 if result is not _NOT_STARTED:
                     return result
-            elif holds():
+            elif self._may(job):
                 return await body(*args)
 
             try:
                 await self._membership.confirm()
             except Exception as error:
                 raise _NotStartedError(error) from error
+
+    def _may(self, job: Job) -> bool:
+        job.began = job.started = self._clock.now()
+        return self._membership.holds()
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
         if self._threads.closed or not self._threads.at_home:
@@ -338,13 +343,14 @@ class Bodies:
         return delay, 0
 
 
-def _info_of(start: Start, pending: Pending, attempt: int, started: float) -> _context.Info:
+def _info_of(start: Start, job: Job, attempt: int) -> _context.Info:
+    pending = job.pending
     return _context.Info(
         activity_id=str(pending.seq),
         activity_type=pending.unit.name,
         attempt=attempt,
         scheduled_time=_clock.from_timestamp(pending.scheduled_time),
-        started_time=_clock.from_timestamp(started),
+        started_time=_clock.from_timestamp(job.began),
         idempotency_key=pending.idempotency_key,
         workflow_id=start.workflow_id,
         workflow_run_id=start.run_id,
