@@ -105,8 +105,7 @@ async def _find(url: str | None, workflow_id: str, run_id: str | None, *, texts:
         elif status not in {"running", "interrupted"}:
             status = "running"
 
-        wanted = [e.text for e in recorded.timeline() if e.text is not None] if texts else []
-        items = await read_items(client, recorded.start.lineage, wanted)
+        items = await read_items(client, recorded) if texts else {}
         return _Found(recorded, status, items, reopened)
 
 

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from durable_core.history import ActivityCompleted
 from durable_core.payloads import _json
-from durable_core.payloads._items import MARK
+from durable_core.payloads._items import FOUND, MARK
+from durable_core.payloads._parts import part_at
 
 from . import _format
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-    from durable_core.client import Client
+    from durable_core.client import Client, WorkflowHistory
 
 __all__ = ["read_items", "with_new_items"]
 
 
-async def read_items(client: Client, lineage: str, texts: Iterable[Any]) -> dict[str, Any]:
-    """Return every item that texts refer to, decoded, by its address.
+async def read_items(client: Client, history: WorkflowHistory) -> dict[str, Any]:
+    """Return every item that the texts of a run refer to, decoded, by its address.
 
     A node, ``{"base": address, "items": [addresses]}``, is an item as well.
     """
     found: dict[str, Any] = {}
-    wanted = list(dict.fromkeys(node for text in texts for node in _nodes(text)))
+    lineage = history.start.lineage
+    texts = [entry.text for entry in history.timeline() if entry.text is not None]
+    descriptors = [descriptor for text in texts for descriptor in _descriptors(text)]
+    wanted = list(dict.fromkeys(descriptor[MARK] for descriptor in descriptors))
     while wanted:
         read = await client.store.read_items(lineage, wanted)
         nodes = {a: _json.decode(data, Any, what="a shared list") for a, data in read.items()}
@@ -34,6 +40,12 @@ async def read_items(client: Client, lineage: str, texts: Iterable[Any]) -> dict
 
         bases = dict.fromkeys(node["base"] for node in nodes.values())
         wanted = [base for base in bases if base and base not in found]
+
+    results = _results(history)
+    for descriptor in descriptors:
+        for i, place in descriptor.get(FOUND, {}).items():
+            with suppress(LookupError):  # of a history that is not whole
+                found[found[descriptor[MARK]]["items"][int(i)]] = part_at(place, results)
 
     return found
 
@@ -58,13 +70,23 @@ def with_new_items(text: Any, items: Mapping[str, Any]) -> Any:
     return new
 
 
-def _nodes(text: Any) -> Iterator[str]:
+def _results(history: WorkflowHistory) -> dict[int, Any]:
+    """Return what the activities of a run returned, also those that were set aside."""
+    events = [event for activation in history.activations for event in activation.events]
+    return {
+        event.seq: _json.decode(event.result.data, Any, what="a result")
+        for event in events
+        if isinstance(event, ActivityCompleted)
+    }
+
+
+def _descriptors(text: Any) -> Iterator[dict[str, Any]]:
     if isinstance(text, dict):
         if MARK in text:
-            yield text[MARK]
+            yield text
         else:
             for part in text.values():
-                yield from _nodes(part)
+                yield from _descriptors(part)
     elif isinstance(text, list):
         for part in text:
-            yield from _nodes(part)
+            yield from _descriptors(part)

@@ -30,7 +30,7 @@ from ._handle import ActivityFuture
 if TYPE_CHECKING:
     from durable_core._signatures import Parameter
     from durable_core.activity import _defn as activity_defn
-    from durable_core.history import Command, Start
+    from durable_core.history import ActivityCompleted, Command, Start
     from durable_core.payloads._failures import Registry
 
     from ._loop import Timer, WorkflowLoop
@@ -234,6 +234,12 @@ class Commands:
             )
         )
         return self.next_seq
+
+    def completed(self, event: ActivityCompleted) -> None:
+        """Note the result of an activity, of which later texts may hold parts."""
+        if self.expected is None:
+            # What a replay passes is looked for no more: it is stored once more, if at all.
+            self._texts.completed(event.seq, event.result)
 
     def cancel_activity(self, future: ActivityFuture) -> None:
         """Ask for the end of an activity, on behalf of its future."""

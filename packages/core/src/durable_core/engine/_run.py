@@ -370,6 +370,7 @@ class Run:
         if pending is None or pending.future.done():
             return
 
+        self._commands.completed(event)
         what = f"the recorded result of activity {pending.unit.name!r}"
         live = planted("value.live") and not self.replaying
         target = Any if live else pending.result.type

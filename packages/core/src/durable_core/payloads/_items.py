@@ -6,6 +6,9 @@ stream is stored as "that one plus these": a node ``{"base": address, "items": [
 
 The work grows with what is new: an item that equals the kept copy of its predecessor is neither
 encoded nor hashed again.
+
+An item that is part of a recorded result is not stored: the descriptor of the list says under
+``found`` where each such item of its node is, by its position there; see `_parts`.
 """
 
 from __future__ import annotations
@@ -18,15 +21,17 @@ import msgspec
 from durable_core.exceptions import EncodeError
 
 from . import _digest, _json
+from ._parts import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from durable_core.adapter import Items
 
-__all__ = ["MARK", "SharedLists", "expand"]
+__all__ = ["FOUND", "MARK", "SharedLists", "expand"]
 
 MARK = "$items"
+FOUND = "found"
 
 
 class _Kept(msgspec.Struct):
@@ -39,10 +44,16 @@ class SharedLists:
 
     def __init__(self, lineage: str) -> None:
         self._lineage = lineage
+        self._parts = Parts(lineage)
         self._streams: dict[str, _Kept] = {}
         # Of lists whose nodes are recorded and were not encoded here: node and length of each, and
         # the items of the last.
         self._seen: dict[str, tuple[list[tuple[str, int]], list[Any]]] = {}
+
+    def completed(self, seq: int, result: bytes) -> None:
+        """Note a result of which later lists may hold parts; only where there are lists at all."""
+        if self._streams or self._seen:
+            self._parts.add(seq, result)
 
     def replayed(self, items: Items, descriptor: dict[str, Any]) -> None:
         """Note a list that is recorded already; what it says today may differ.
@@ -73,11 +84,20 @@ class SharedLists:
         if kept is None or not shared:
             kept = _Kept(node="")
 
+        found: dict[str, Any] = {}
         if len(values) > shared or not kept.node:
-            addresses = [
-                self._add(v, out, what=f"item {i} of {what}")
-                for i, v in enumerate(values[shared:], shared)
-            ]
+            addresses: list[str] = []
+            for i, value in enumerate(values[shared:], shared):
+                new: dict[str, bytes] = {}
+                address = self._add(value, new, what=f"item {i} of {what}")
+                place = self._parts.find(address, value)
+                if place is None:
+                    out |= new
+                else:
+                    found[str(len(addresses))] = place
+
+                addresses.append(address)
+
             node = _json.encode({"base": kept.node, "items": addresses}, what=what)
             kept.node = _digest.address(self._lineage, "list", node)
             out[kept.node] = node
@@ -85,7 +105,8 @@ class SharedLists:
             kept.values.extend(copy.deepcopy(values[shared:]))
 
         self._streams[items.stream] = kept
-        return {MARK: kept.node, "count": len(values)}
+        descriptor = {MARK: kept.node, "count": len(values)}
+        return {**descriptor, FOUND: found} if found else descriptor
 
     def _catch_up(self, stream: str) -> None:
         """Find the kept copy that the run had when it was recorded, if it still says the same."""
@@ -127,6 +148,8 @@ class SharedLists:
 
 def expand(value: Any, fetch: Callable[[Sequence[str]], Mapping[str, bytes]]) -> Any:
     """Return a decoded text with each list descriptor replaced by the list, for readers.
+
+    What descriptors have ``found`` in results is for ``fetch`` to know.
 
     Args:
         value: JSON's own types.

@@ -9,7 +9,7 @@ from durable_core.exceptions import EncodeError
 from durable_core.history import Payload
 
 from . import _digest, _json
-from ._items import MARK, SharedLists
+from ._items import FOUND, MARK, SharedLists
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,17 +23,23 @@ class Texts:
     def __init__(self, lineage: str) -> None:
         self._lists = SharedLists(lineage)
 
+    def completed(self, seq: int, result: Payload) -> None:
+        """Note a result, of which later lists may hold parts."""
+        self._lists.completed(seq, result.data)
+
     def record(self, text: Mapping[str, Any], items: dict[str, bytes], *, what: str) -> Payload:
         """Return the record of a text, and put into ``items`` what it refers to."""
+        lists: dict[str, Any] = {}
         try:
-            plain = {
-                k: self._lists.encode(v, items, what=what) if isinstance(v, Items) else v
-                for k, v in text.items()
-            }
-            data = _json.encode(plain, what=what)
+            for key, value in text.items():
+                if isinstance(value, Items):
+                    lists[key] = self._lists.encode(value, items, what=what)
+
+            data = _json.encode({**text, **lists}, what=what)
         except EncodeError as error:
-            # For readers only, so a part that cannot be recorded must not stop the call.
-            data = _json.encode({"not recorded": str(error)}, what=what)
+            # For readers only, so a part that cannot be recorded must not stop the call. Later
+            # lists may extend those that could be.
+            data = _json.encode({"not recorded": str(error), **lists}, what=what)
 
         return Payload(data=data)
 
@@ -47,7 +53,7 @@ class Texts:
         before: dict[str, Any] = _json.decode(recorded.data, dict[str, Any], what=what)
         if strict:
             after = _json.decode(self.record(text, {}, what=what).data, dict[str, Any], what=what)
-            return _digest.changed_keys(before, after)
+            return _digest.changed_keys(_without_places(before), _without_places(after))
 
         for key, value in text.items():
             found = before.get(key)
@@ -61,3 +67,13 @@ class Texts:
             return []
 
         return _digest.changed_keys(before, after)
+
+
+def _without_places(text: dict[str, Any]) -> dict[str, Any]:
+    """Return a text without where the items of its lists were found, which is no part of it."""
+    return {
+        key: {k: v for k, v in value.items() if k != FOUND}
+        if isinstance(value, dict) and MARK in value
+        else value
+        for key, value in text.items()
+    }
