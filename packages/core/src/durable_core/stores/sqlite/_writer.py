@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Writer"]
 
 _BUSY_LIMIT = 60.0
+# So many writes do not wait for the rest of the pass: their commit goes on beside it.
+_TOGETHER = 64
 
 
 class Call(msgspec.Struct):
@@ -88,6 +90,9 @@ class Writer:
             self._loop.call_soon(self._hand_over)
 
         self._gathered.append(_Request(work, future))
+        if len(self._gathered) >= _TOGETHER:
+            self._hand_over()
+
         return future
 
     def _hand_over(self) -> None:

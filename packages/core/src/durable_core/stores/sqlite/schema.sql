@@ -49,10 +49,11 @@ CREATE INDEX run_owned ON run (owner) WHERE owner IS NOT NULL;
 CREATE INDEX run_stalled ON run (namespace, task_queue) WHERE status = 'running' AND stall IS NOT NULL;
 CREATE INDEX run_bound ON run (namespace, workflow_type) WHERE status = 'running' AND bound = 1;
 
+-- Not WITHOUT ROWID, as the tables of small rows: there a row above 1 KiB would spill to a page of its own.
 CREATE TABLE start (
     run TEXT PRIMARY KEY,
     data BLOB NOT NULL
-) WITHOUT ROWID;
+);
 
 CREATE TABLE activation (
     run TEXT NOT NULL,
@@ -61,7 +62,7 @@ CREATE TABLE activation (
     time REAL NOT NULL,
     data BLOB NOT NULL,
     PRIMARY KEY (run, number)
-) WITHOUT ROWID;
+);
 
 -- `codec` and `key` say what was done to the bytes; empty for plain JSON.
 CREATE TABLE item (
