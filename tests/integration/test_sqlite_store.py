@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 
 import apsw
 import pytest
@@ -13,6 +14,7 @@ from durable_core.history import Activation, Packer, TimerFired, event_from
 from durable_core.stores import InboxRow, Outcome, PendingRow
 from durable_core.stores._stalls import Instance
 from durable_core.stores.sqlite import _open
+from durable_core.stores.sqlite._writer import Call
 from support.rows import HOLD, WRITE, claim, first, new_row, new_start, opened, owner_of, rows, step
 
 BY = Instance("me", "instance", 0.0)
@@ -29,6 +31,29 @@ class Commits:
 
     def __call__(self, point):
         self.count += point == "store.commit.after"
+
+
+def test_a_store_without_work_holds_nothing_of_its_last_write(store_path):
+    class Large:
+        """What a write was made of: up to 64 MiB."""
+
+        def __call__(self, connection):
+            return None
+
+    async def main():
+        async with opened(store_path) as store:
+            large = Large()
+            gone = weakref.ref(large)
+            await store._writer.submit(Call(large))
+            del large
+            # The writer answers before it looks for more to do.
+            deadline = time.monotonic() + 5
+            while gone() is not None and time.monotonic() < deadline:
+                await asyncio.sleep(0.01)
+
+            assert gone() is None
+
+    asyncio.run(main())
 
 
 # Group commit

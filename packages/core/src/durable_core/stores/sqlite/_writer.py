@@ -161,6 +161,9 @@ class Writer:
                 except RuntimeError:
                     # The loop is gone, and with it everybody who waited; what is durable stays so.
                     return
+
+                # Else a result of many MiB stays for as long as there is nothing else to write.
+                del batch, answers
         finally:
             self._handle.close()
 
