@@ -81,6 +81,7 @@ ROWS = {
     "threads for sync activities and sync tools": [("THREADS", f"{_defaults.THREADS}")],
     "Python's switch interval": [("SWITCH_INTERVAL", f"{_defaults.SWITCH_INTERVAL * 1000:g} ms")],
     "bodies at once": [("BODIES_AT_ONCE", f"{_defaults.BODIES_AT_ONCE}")],
+    "SQLite's page cache": [("PAGE_CACHE", size(_defaults.PAGE_CACHE))],
     "payload in a record": [("INLINE_LIMIT", size(_defaults.INLINE_LIMIT))],
     "largest argument, result or signal, and metadata of a run": [
         ("PAYLOAD_LIMIT", size(_defaults.PAYLOAD_LIMIT))

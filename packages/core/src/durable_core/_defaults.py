@@ -12,6 +12,7 @@ STORE_FOLDER: Final = ".durable"
 STORE_FILE: Final = "durable.db"
 URL_VARIABLE: Final = "DURABLE_URL"
 FILE_MODE: Final = 0o600
+PAGE_CACHE: Final = 16 * 1024 * 1024
 INLINE_LIMIT: Final = 4096
 PAYLOAD_LIMIT: Final = 64 * 1024 * 1024
 RETENTION_DAYS: Final = 30.0

@@ -37,7 +37,12 @@ __all__ = [
 APPLICATION_ID = 0x44555242
 SCHEMA_VERSION = 1
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-_SETTINGS = {"synchronous": "full", "fullfsync": "on", "cache_size": -16384, "mmap_size": 0}
+_SETTINGS = {
+    "synchronous": "full",
+    "fullfsync": "on",
+    "cache_size": -_defaults.PAGE_CACHE // 1024,
+    "mmap_size": 0,
+}
 _OLDEST_SQLITE = (3, 51, 3)
 _BUSY_LIMIT = 10.0
 
