@@ -23,7 +23,7 @@ pytest_plugins = ["support.agents_fixtures"]
 pytestmark = pytest.mark.needs_a_store
 
 MESSAGE = r"the disk of .*{name} is full \(.*\)\. Free space; nothing acknowledged is lost"
-CALLS = 8
+CALLS = 16
 
 
 @pytest.fixture
