@@ -80,6 +80,20 @@ def test_appends_of_many_runs_become_few_commits(store_path, monkeypatch):
     ]
 
 
+def test_what_one_pass_of_the_loop_appends_is_one_commit(store_path, monkeypatch):
+    async def main():
+        async with opened(store_path) as store:
+            worker = await store.register_worker("me")
+            commits = Commits(monkeypatch)
+            made = [store.append(first(f"r{i}", worker)) for i in range(40)]
+            # A thread that had heard of the first would commit it meanwhile.
+            time.sleep(0.05)  # noqa: ASYNC251
+            assert {*await asyncio.gather(*made)} == {ACCEPTED}
+            return commits.count
+
+    assert asyncio.run(main()) == 1
+
+
 def test_appends_of_one_run_that_wait_together_are_kept_in_order(store_path):
     async def main():
         async with opened(store_path) as store:
