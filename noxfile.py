@@ -35,7 +35,7 @@ ADAPTER = ("tests/unit/test_openai*.py", "tests/integration/test_openai*.py")
 # Fast ones first.
 TIERS = (
     Tier("unit", 120, ("tests/unit",), BOTH_CORES),
-    Tier("integration", 270, ("tests/integration",), BOTH_CORES),
+    Tier("integration", 400, ("tests/integration",), BOTH_CORES),
     # A slice of the session `replay`.
     Tier(
         "replay",
@@ -50,13 +50,13 @@ TIERS = (
         ),
         ("--replay-always", *BOTH_CORES),
     ),
-    Tier("positional", 150, ADAPTER[1:], ("--positional", *BOTH_CORES)),
-    Tier("acceptance", 250, ("tests/acceptance",)),
+    Tier("positional", 240, ADAPTER[1:], ("--positional", *BOTH_CORES)),
+    Tier("acceptance", 360, ("tests/acceptance",)),
     Tier("crash", 420, ("tests/crash",), BOTH_CORES),
 )
 FAST = TIERS[:1]
 ENGINE = Tier("engine", 240, ("tests/unit/test_engine*.py",), BOTH_CORES)
-LOWEST_SDK = Tier("lowest SDK", 180, ADAPTER, BOTH_CORES)
+LOWEST_SDK = Tier("lowest SDK", 270, ADAPTER, BOTH_CORES)
 
 ROOT = Path(__file__).resolve().parent
 SOURCES = {path.parents[1]: path for path in sorted(ROOT.glob("packages/*/src/durable_*"))}
