@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import logging
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
 
 import pytest
 from durable_core import Client, RetryPolicy, Worker, activity, embedded, workflow
+from durable_core.engine import Run
 from durable_core.exceptions import ApplicationError, WorkflowFailureError
 from durable_openai_agents import DurableRunner
 from support.agents_bench import agent, say
@@ -173,3 +176,69 @@ def test_agents_keep_nothing_of_runs_that_have_ended(bench, monkeypatch):
 
     kept = asyncio.run(kept_by(one_run))
     assert is_nothing(*kept), kept
+
+
+left_behind: list[asyncio.Task[None]] = []
+
+
+@activity.defn
+async def leave(n: int) -> int:
+    """Leave something behind that has the body's context, as a pooled connection has."""
+    left_behind.append(asyncio.create_task(asyncio.sleep(60)))
+    return n
+
+
+@workflow.defn
+async def leaving(n: int) -> int:
+    return await leave(n)
+
+
+def test_what_a_body_leaves_behind_does_not_keep_its_run(store_url):
+    async def main():
+        for n in range(5):
+            assert await embedded.execute_workflow(leaving, n, id=f"r{n}", url=store_url) == n
+
+        await asyncio.sleep(0.05)
+        gc.collect()
+        kept = [o for o in gc.get_objects() if type(o) is Run]
+        for task in left_behind:
+            task.cancel()
+
+        return len(kept)
+
+    assert asyncio.run(main()) == 0
+
+
+seen_by_results: list[tuple[int, int]] = []
+tenant: contextvars.ContextVar[int] = contextvars.ContextVar("tenant")
+
+
+@dataclass
+class Seen:
+    n: int
+
+    def __post_init__(self) -> None:
+        seen_by_results.append((self.n, tenant.get(-1)))
+
+
+@activity.defn
+async def see(n: int) -> Seen:
+    return Seen(n)
+
+
+@workflow.defn
+async def seeing(n: int) -> int:
+    return (await see(n)).n
+
+
+def test_runs_of_one_pass_do_not_see_context_variables_of_each_other(store_url):
+    async def one(n):
+        tenant.set(n)
+        return await embedded.execute_workflow(seeing, n, id=f"s{n}", url=store_url)
+
+    async def main():
+        return await asyncio.gather(*(asyncio.create_task(one(n)) for n in range(8)))
+
+    assert asyncio.run(main()) == list(range(8))
+    assert seen_by_results
+    assert [pair for pair in seen_by_results if pair[1] not in {pair[0], -1}] == []

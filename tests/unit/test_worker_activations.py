@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from functools import partial
 
@@ -86,6 +87,26 @@ def test_the_stand_ins_stay_while_somebody_holds_them_and_no_longer():
     assert time.time is real_time
 
 
+def test_each_is_activated_in_the_context_of_who_asked():
+    asked = contextvars.ContextVar("asked")
+    seen = []
+
+    async def main():
+        activations = Activations()
+
+        def ask(name):
+            asked.set(name)
+            activations.soon(lambda: seen.append((name, asked.get())))
+
+        for name in ("a", "b"):
+            contextvars.copy_context().run(ask, name)
+
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert seen == [("a", "a"), ("b", "b")]
+
+
 # The time limit of an attempt
 
 
@@ -126,7 +147,17 @@ def test_a_body_that_ends_although_it_was_told_to_stop_has_its_result():
         except asyncio.CancelledError:
             return "late"
 
-    assert limited(0.01, body) == ("late", False)
+    assert limited(0.01, body) == ("late", True)
+
+
+def test_a_body_that_answers_the_limit_with_a_timeout_of_its_own_met_the_limit():
+    async def body():
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            raise TimeoutError from None
+
+    assert limited(0.01, body) == (TimeoutError, True)
 
 
 def test_a_cancellation_from_outside_comes_before_the_limit():
@@ -145,9 +176,7 @@ def test_a_cancellation_from_outside_comes_before_the_limit():
         with pytest.raises(asyncio.CancelledError):
             await task
 
-        return deadline.expired
-
-    assert asyncio.run(main()) is False
+    asyncio.run(main())
 
 
 def test_a_task_is_no_longer_cancelling_after_its_limit():

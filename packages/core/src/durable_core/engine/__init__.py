@@ -9,9 +9,9 @@ and `_unguarded` (what the guard cannot reach).
 
 from __future__ import annotations
 
-from ._commands import Host, Pending
+from ._commands import Host, Pending, idempotency_key
 from ._guard import held
 from ._match import describe, python_version
 from ._run import Run
 
-__all__ = ["Host", "Pending", "Run", "describe", "held", "python_version"]
+__all__ = ["Host", "Pending", "Run", "describe", "held", "idempotency_key", "python_version"]

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ._loop import Timer, WorkflowLoop
     from ._match import Expected
 
-__all__ = ["Commands", "Host", "Pending"]
+__all__ = ["Commands", "Host", "Pending", "idempotency_key"]
 
 _log = logging.getLogger("durable_core.engine")
 
@@ -88,9 +88,14 @@ class Pending(msgspec.Struct):
     @property
     def idempotency_key(self) -> str:
         """Equal for every attempt of it, also after a crash, and different from any other's."""
-        occurrence = 1 if planted("key.reused") else self.occurrence
-        parts = "\0".join((self.effect_scope, self.unit.name, self.unit.key, str(occurrence)))
-        return blake2b(parts.encode(), digest_size=16).hexdigest()
+        return idempotency_key(self.effect_scope, self.unit.name, self.unit.key, self.occurrence)
+
+
+def idempotency_key(effect_scope: str, name: str, key: str, occurrence: int) -> str:
+    """Return the key of an activity, see `Pending`."""
+    occurrence = 1 if planted("key.reused") else occurrence
+    parts = "\0".join((effect_scope, name, key, str(occurrence)))
+    return blake2b(parts.encode(), digest_size=16).hexdigest()
 
 
 class _Collected(msgspec.Struct):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from durable_core.engine import held
 
@@ -21,7 +23,8 @@ class Activations:
 
     def soon(self, activate: Callable[[], None]) -> None:
         """Call something in the next pass of the loop, after what was asked for before."""
-        self._ready.append(activate)
+        # In the context of who asks, as `call_soon` has it, and not in that of the first of all.
+        self._ready.append(partial(contextvars.copy_context().run, activate))
         self._call()
 
     def _call(self) -> None:

@@ -21,6 +21,7 @@ from durable_core import _clock, _defaults, _faults
 from durable_core import exceptions as ex
 from durable_core._signatures import signature
 from durable_core.activity import _context, _defn
+from durable_core.engine import idempotency_key
 from durable_core.history import (
     ActivityCancelled,
     ActivityCompleted,
@@ -248,8 +249,9 @@ class Bodies:
         pending, unit, what = job.pending, job.pending.unit, job.what
         target = signature(job.body)
         args = _faithful.decode_arguments(pending.args, target, unit.arg_types, owner=what)
-        job.began = job.started = self._clock.now()
-        info = partial(_info_of, start, job, len(job.attempts) + 1)
+        begun = [self._clock.now()]
+        job.began = job.started = begun[0]
+        info = _info_of(start, pending, len(job.attempts) + 1, begun)
         _context.current.set(_context.Running(info, unit.resources, self._in_thread))
         _faults.reach("activity.body.before")
         limit, left = unit.options.start_to_close_timeout, math.inf
@@ -260,7 +262,7 @@ class Bodies:
         scope = Deadline(None if shortest == math.inf else shortest)
         try:
             with scope:
-                result = await self._call(job, args)
+                result = await self._call(job, args, begun)
         except TimeoutError:
             if not scope.expired:
                 raise
@@ -276,16 +278,17 @@ class Bodies:
         _faults.reach("activity.body.after")
         return _faithful.encode_result(result, pending.result, what=f"the result of {what}")
 
-    async def _call(self, job: Job, args: tuple[Any, ...]) -> Any:
+    async def _call(self, job: Job, args: tuple[Any, ...], begun: list[float]) -> Any:
         """Call a body while the lease holds, which is looked at last of all (ENGINE R16)."""
         body = job.body
         while True:
             if not _defn.is_async(body):
                 call = partial(contextvars.copy_context().run, body, *args)
-                result = await self._threads.run(lambda: call() if self._may(job) else _NOT_STARTED)  # noqa: B023
+                begin = partial(self._begin_if, job, begun, call)
+                result = await self._threads.run(begin)
                 if result is not _NOT_STARTED:
                     return result
-            elif self._may(job):
+            elif self._may(job, begun):
                 return await body(*args)
 
             try:
@@ -293,8 +296,11 @@ class Bodies:
             except Exception as error:
                 raise _NotStartedError(error) from error
 
-    def _may(self, job: Job) -> bool:
-        job.began = job.started = self._clock.now()
+    def _begin_if(self, job: Job, begun: list[float], call: Callable[[], Any]) -> Any:
+        return call() if self._may(job, begun) else _NOT_STARTED
+
+    def _may(self, job: Job, begun: list[float]) -> bool:
+        begun[0] = job.began = job.started = self._clock.now()
         return self._membership.holds()
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
@@ -343,21 +349,37 @@ class Bodies:
         return delay, 0
 
 
-def _info_of(start: Start, job: Job, attempt: int) -> _context.Info:
-    pending = job.pending
-    return _context.Info(
-        activity_id=str(pending.seq),
-        activity_type=pending.unit.name,
-        attempt=attempt,
-        scheduled_time=_clock.from_timestamp(pending.scheduled_time),
-        started_time=_clock.from_timestamp(job.began),
-        idempotency_key=pending.idempotency_key,
-        workflow_id=start.workflow_id,
-        workflow_run_id=start.run_id,
-        workflow_type=start.workflow_type,
-        workflow_namespace=start.namespace,
-        task_queue=start.task_queue,
-    )
+def _info_of(
+    start: Start, pending: Pending, attempt: int, begun: list[float]
+) -> Callable[[], _context.Info]:
+    """Return what makes the facts of an attempt, which few bodies ask for.
+
+    Invariant: it holds none of its arguments but the last. What a body leaves behind, such as a
+    connection, keeps its context, and must not keep its run in memory.
+    """
+    unit = pending.unit
+    facts: dict[str, Any] = {
+        "activity_id": str(pending.seq),
+        "activity_type": unit.name,
+        "attempt": attempt,
+        "workflow_id": start.workflow_id,
+        "workflow_run_id": start.run_id,
+        "workflow_type": start.workflow_type,
+        "workflow_namespace": start.namespace,
+        "task_queue": start.task_queue,
+    }
+    scheduled = pending.scheduled_time
+    identity = pending.effect_scope, unit.name, unit.key, pending.occurrence
+
+    def info() -> _context.Info:
+        return _context.Info(
+            **facts,
+            scheduled_time=_clock.from_timestamp(scheduled),
+            started_time=_clock.from_timestamp(begun[0]),
+            idempotency_key=idempotency_key(*identity),
+        )
+
+    return info
 
 
 class _NotStartedError(Exception):

@@ -14,15 +14,15 @@ class Deadline:
         seconds: From entering on; None is no limit.
 
     Attributes:
-        expired: Whether it did.
+        expired: Whether it did, or tried to: the task may have answered with something else.
     """
 
-    __slots__ = ("_cancelling", "_fired", "_handle", "_seconds", "_task", "expired")
+    __slots__ = ("_cancelling", "_handle", "_seconds", "_task", "expired")
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
         self._handle: asyncio.TimerHandle | None = None
-        self._fired = self.expired = False
+        self.expired = False
 
     def __enter__(self) -> None:
         if self._seconds is None:
@@ -34,24 +34,21 @@ class Deadline:
         self._cancelling = task.cancelling()
         self._handle = task.get_loop().call_later(self._seconds, self._fire)
 
-    def __exit__(self, kind: type[BaseException] | None, error: object, _: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
         if self._handle is None:
             return
 
         self._handle.cancel()
-        if not self._fired:
+        if not self.expired:
             return
 
         # Somebody else may have cancelled the task as well, which comes first.
-        left = self._task.uncancel()
-        if (
-            left <= self._cancelling
-            and kind is not None
-            and issubclass(kind, asyncio.CancelledError)
-        ):
-            self.expired = True
-            raise TimeoutError from (error if isinstance(error, BaseException) else None)
+        alone = self._task.uncancel() <= self._cancelling
+        if alone and kind is not None and issubclass(kind, asyncio.CancelledError):
+            raise TimeoutError from error
 
     def _fire(self) -> None:
-        self._fired = True
+        self.expired = True
         self._task.cancel()

@@ -82,15 +82,19 @@ class Writer:
             StoreError: It could not be written.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
-        if self._closing:
-            future.set_exception(StoreClosedError(f"{self._path} is closed"))
-            return future
+        # Another thread may be closing it.
+        with self._wake:
+            if self._closing:
+                future.set_exception(StoreClosedError(f"{self._path} is closed"))
+                return future
 
-        if not self._gathered:
-            self._loop.call_soon(self._hand_over)
+            if not self._gathered:
+                self._loop.call_soon(self._hand_over)
 
-        self._gathered.append(_Request(work, future))
-        if len(self._gathered) >= _TOGETHER:
+            self._gathered.append(_Request(work, future))
+            enough = len(self._gathered) >= _TOGETHER
+
+        if enough:
             self._hand_over()
 
         return future
