@@ -229,6 +229,23 @@ def test_the_result_of_a_run_that_is_loaded_here_is_not_asked_of_the_store(store
     asyncio.run(main())
 
 
+def test_a_caller_that_waits_long_for_another_process_looks_less_often(store_url):
+    async def main():
+        # Another client is to this one what another process is.
+        async with await Client.connect(store_url) as client, working(store_url) as owner:
+            handle = await owner.start_workflow(Waiting.run, id="r", task_queue=QUEUE)
+            looks, changed = [], client.store.changed
+            client.store.changed = lambda: looks.append(1) or changed()
+            waiting = asyncio.create_task(client.get_workflow_handle("r").result())
+            await asyncio.sleep(3)
+            bodies.go.set()
+            assert await waiting == await handle.result()
+            return len(looks)
+
+    # 600, if it looked every 5 ms; a slow machine makes fewer of them.
+    assert 10 < asyncio.run(main()) < 200
+
+
 def test_a_handle_describes_a_run_while_it_is_open_and_after_its_end(store_url):
     async def main():
         async with working(store_url) as client:

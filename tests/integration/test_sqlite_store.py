@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import weakref
 
@@ -14,7 +15,7 @@ from durable_core.history import Activation, Packer, TimerFired, event_from
 from durable_core.stores import InboxRow, Outcome, PendingRow
 from durable_core.stores._stalls import Instance
 from durable_core.stores.sqlite import _open
-from durable_core.stores.sqlite._writer import Call
+from durable_core.stores.sqlite._writer import Call, Writer
 from support.rows import HOLD, WRITE, claim, first, new_row, new_start, opened, owner_of, rows, step
 
 BY = Instance("me", "instance", 0.0)
@@ -90,6 +91,33 @@ def test_what_one_pass_of_the_loop_appends_is_one_commit(store_path, monkeypatch
             time.sleep(0.05)  # noqa: ASYNC251
             assert {*await asyncio.gather(*made)} == {ACCEPTED}
             return commits.count
+
+    assert asyncio.run(main()) == 1
+
+
+def test_a_store_waits_for_another_one_of_its_process_without_polling(store_path, monkeypatch):
+    tried = []
+    original = Writer._try_commit
+
+    def counting(self, connection, batch):
+        tried.append(self)
+        return original(self, connection, batch)
+
+    monkeypatch.setattr(Writer, "_try_commit", counting)
+
+    async def main():
+        async with opened(store_path) as one, opened(store_path) as other:
+            begun = threading.Event()
+
+            def hold(_):
+                begun.set()
+                time.sleep(0.3)
+
+            held = one._writer.submit(Call(hold))
+            assert await asyncio.to_thread(begun.wait, 10)
+            tried.clear()
+            await asyncio.gather(held, other._writer.submit(Call(lambda _: None)))
+            return tried.count(other._writer)
 
     assert asyncio.run(main()) == 1
 

@@ -16,8 +16,7 @@ from durable_openai_agents import _model, _tool
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "defaults.md"
 POLICY = RetryPolicy()
-# How the loop of a worker sleeps is no promise to anybody.
-UNSAID = {"NEVER", "POLL_IDLE", "POLL_WAITING"}
+UNSAID = {"NEVER"}
 
 
 def minutes(seconds: float) -> str:
@@ -81,6 +80,11 @@ ROWS = {
     "threads for sync activities and sync tools": [("THREADS", f"{_defaults.THREADS}")],
     "Python's switch interval": [("SWITCH_INTERVAL", f"{_defaults.SWITCH_INTERVAL * 1000:g} ms")],
     "bodies at once": [("BODIES_AT_ONCE", f"{_defaults.BODIES_AT_ONCE}")],
+    "the result of a run that another process has": [
+        ("POLL_WAITING", f"every {_defaults.POLL_WAITING * 1000:g} ms"),
+        ("POLL_LATE", f"{_defaults.POLL_LATE:.0%} of the time"),
+        ("POLL_IDLE", f"every {_defaults.POLL_IDLE:g} s"),
+    ],
     "SQLite's page cache": [("PAGE_CACHE", size(_defaults.PAGE_CACHE))],
     "payload in a record": [("INLINE_LIMIT", size(_defaults.INLINE_LIMIT))],
     "largest argument, result or signal, and metadata of a run": [

@@ -30,6 +30,21 @@ def test_it_is_short_from_the_first_worker_to_the_last():
     assert sys.getswitchinterval() == pytest.approx(0.005)
 
 
+def test_it_grows_with_the_workers_and_never_beyond_what_it_was():
+    shares = [Switching() for _ in range(20)]
+    assert sys.getswitchinterval() == pytest.approx(10 * _defaults.SWITCH_INTERVAL)
+    shares += [Switching() for _ in range(200)]
+    assert sys.getswitchinterval() == pytest.approx(0.005)
+    while len(shares) > 2:
+        shares.pop().end()
+
+    assert sys.getswitchinterval() == pytest.approx(_defaults.SWITCH_INTERVAL)
+    for share in shares:
+        share.end()
+
+    assert sys.getswitchinterval() == pytest.approx(0.005)
+
+
 def test_a_shorter_one_stays():
     sys.setswitchinterval(0.00001)
     share = Switching()

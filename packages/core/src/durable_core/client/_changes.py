@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from durable_core import _defaults
+
 if TYPE_CHECKING:
     from durable_core.stores import Store
 
@@ -17,7 +19,8 @@ class Changes:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._count = 0
-        self._waiting: dict[asyncio.Future[None], float] = {}
+        # The shortest and the longest interval, and since when it grows.
+        self._waiting: dict[asyncio.Future[None], tuple[float, float, float]] = {}
         self._tick: asyncio.TimerHandle | None = None
 
     @property
@@ -25,12 +28,24 @@ class Changes:
         """How many changes were seen. Whoever reads the store asks before, and waits from there."""
         return self._count
 
-    async def wait(self, *, timeout: float, interval: float, since: int | None = None) -> None:
+    async def wait(
+        self,
+        *,
+        timeout: float,
+        interval: float = _defaults.POLL_WAITING,
+        begun: float | None = None,
+        since: int | None = None,
+    ) -> None:
         """Return after somebody committed, or after ``timeout`` seconds.
+
+        Whoever has waited long need not know at once: it learns a twentieth of its time late, and
+        the looks of many callers do not take the time of the work that they wait for.
 
         Args:
             timeout: In seconds.
             interval: Seconds between two looks; the shortest of those who wait counts.
+            begun: Since when the caller waits, by the loop's clock: the interval then grows with
+                that time, to `_defaults.POLL_IDLE` at most.
             since: The `count` before the store was read: a change that another waiter saw while it
                 was read is one for this waiter too.
         """
@@ -39,7 +54,8 @@ class Changes:
 
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        self._waiting[future] = interval
+        longest = interval if begun is None else max(interval, _defaults.POLL_IDLE)
+        self._waiting[future] = interval, longest, begun or 0.0
         handle = loop.call_later(timeout, _settle, future)
         self._schedule()
         try:
@@ -63,12 +79,12 @@ class Changes:
 
     def _schedule(self) -> None:
         loop = asyncio.get_running_loop()
-        due = loop.time() + min(self._waiting.values())
-        if (
-            self._tick is not None
-            and not self._tick.cancelled()
-            and loop.time() < self._tick.when() <= due
-        ):
+        now = loop.time()
+        due = now + min(
+            min(max(shortest, (now - begun) * _defaults.POLL_LATE), longest)
+            for shortest, longest, begun in self._waiting.values()
+        )
+        if self._tick is not None and not self._tick.cancelled() and now < self._tick.when() <= due:
             return
 
         if self._tick is not None:

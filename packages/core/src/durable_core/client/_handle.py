@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
-from durable_core import _clock, _defaults, _ids, history
+from durable_core import _clock, _ids, history
 from durable_core import exceptions as ex
 from durable_core._arguments import UNSET, arguments
 from durable_core._signatures import signature
@@ -135,6 +135,7 @@ class WorkflowHandle(Generic[R]):
             WorkflowStalledError: It has stalled, and ``on_stall`` is ``"raise"``.
             WorkflowNotFoundError: There is no such run.
         """
+        begun = asyncio.get_running_loop().time()
         with self._client.clock.waiting():
             while True:
                 owned = self._client.owned(self._id, self._run_id)
@@ -153,9 +154,7 @@ class WorkflowHandle(Generic[R]):
                 if row.stall is not None and on_stall == "raise":
                     raise stalled_error(row)
 
-                await self._client.changes.wait(
-                    timeout=1.0, interval=_defaults.POLL_WAITING, since=seen
-                )
+                await self._client.changes.wait(timeout=1.0, begun=begun, since=seen)
 
     @overload
     async def signal(self, signal: str, arg: Any = ..., *, args: Sequence[Any] = ...) -> None: ...

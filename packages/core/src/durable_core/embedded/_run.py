@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
-from durable_core import _defaults, _ids, history
+from durable_core import _ids, history
 from durable_core import exceptions as ex
 from durable_core._arguments import UNSET, arguments
 from durable_core.engine import Run
@@ -211,6 +211,7 @@ def under_way(workflow_id: str) -> asyncio.Future[Any] | None:
 async def _follow(call: _Call, on_cancel: OnCancel) -> Finished:
     """Wait for the end of a run, whoever owns it."""
     embedded = call.embedded
+    begun = asyncio.get_running_loop().time()
     while True:
         seen = embedded.client.changes.count
         # A task of its own: a run that is half taken when its caller gives up is nobody's.
@@ -222,9 +223,7 @@ async def _follow(call: _Call, on_cancel: OnCancel) -> Finished:
 
             if owned is None:
                 # Another process owns it; it may end there, or that process may die.
-                await embedded.client.changes.wait(
-                    timeout=0.2, interval=_defaults.POLL_WAITING, since=seen
-                )
+                await embedded.client.changes.wait(timeout=0.2, begun=begun, since=seen)
                 continue
 
             done = await asyncio.shield(owned.done)

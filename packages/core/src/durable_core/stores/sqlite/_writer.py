@@ -25,6 +25,7 @@ from durable_core.exceptions import StoreClosedError, StoreError
 from durable_core.stores._protocol import Append, Outcome
 
 from . import _batch, _open
+from ._turns import turn_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +58,7 @@ class Writer:
     def __init__(self, path: Path, handle: Handle, sql: Mapping[str, str], leases: Leases) -> None:
         self._path = path
         self._handle = handle
+        self._turn = turn_of(path)
         self._sql = sql
         self._leases = leases
         self._loop = asyncio.get_running_loop()
@@ -205,6 +207,10 @@ class Writer:
     def _commit(self, batch: list[_Request]) -> list[Any]:
         """Return an answer per request: its outcome, or the exception that ended it."""
         deadline = time.monotonic() + _BUSY_LIMIT
+        with self._turn.taken(deadline, self._leases.waits):
+            return self._commit_in_turn(batch, deadline)
+
+    def _commit_in_turn(self, batch: list[_Request], deadline: float) -> list[Any]:
         wait = 0.0005
         while True:
             try:
@@ -226,8 +232,10 @@ class Writer:
             wait = min(wait * 2, 0.02)
 
     def _try_commit(self, connection: apsw.Connection, batch: list[_Request]) -> list[Any]:
+        begun = False
         try:
             connection.execute("BEGIN IMMEDIATE")
+            begun = True
             self._look(connection)
             first = batch[0].work
             if isinstance(first, Call):
@@ -247,7 +255,7 @@ class Writer:
             self._leases.rolled_back()
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            elif (known := self._already_written(connection, batch)) is not None:
+            elif begun and (known := self._already_written(connection, batch)) is not None:
                 return known
 
             raise
