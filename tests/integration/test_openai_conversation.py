@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+import openai
 import pytest
 from agents import function_tool
 from durable_core.cli._texts import read_items
@@ -23,15 +24,17 @@ async def look(file: str) -> str:
     return f"{file}: " + "def f(x): return x + 1\n" * 20
 
 
-def test_a_conversation_is_stored_once_and_readers_find_all_of_it(bench):
-    bench.api = "responses"
+def reader():
     script = [call("look", file=f"module_{i}.py") for i in range(SIZE)]
-    reader = agent("Reader", *script, say("done " * 100), tools=[look])
-    result = bench.run_once(reader, "read", workflow_id="run", max_turns=SIZE + 2)
+    return agent("Reader", *script, say("done " * 100), tools=[look])
+
+
+def shown(bench, run):
+    """Return what readers find of the last model call of a run, and the items of the store."""
 
     async def fetch():
         async with await Client.connect(bench.store_url) as client:
-            history = await client.get_workflow_handle("run").fetch_history()
+            history = await client.get_workflow_handle(run).fetch_history()
             lineage = history.start.lineage
             items = await read_items(client, history)
             return history, items, await client.store.read_items(lineage, list(items))
@@ -43,10 +46,30 @@ def test_a_conversation_is_stored_once_and_readers_find_all_of_it(bench):
         conversation[:0] = [items[address] for address in items[node]["items"]]
         node = items[node]["base"]
 
+    return texts, conversation, stored
+
+
+def test_a_conversation_is_stored_once_and_readers_find_all_of_it(bench):
+    bench.api = "responses"
+    result = bench.run_once(reader(), "read", workflow_id="run", max_turns=SIZE + 2)
+    texts, conversation, stored = shown(bench, "run")
     assert conversation == result.to_input_list()[:-1]
     assert len(texts) == SIZE + 1
     # Whatever is as long as the output of the tool is there as its result alone.
     assert [data for data in stored.values() if b"return x + 1" in data] == []
+
+
+@pytest.mark.parametrize("turn", [0, 5, SIZE])
+def test_readers_find_all_of_a_conversation_that_went_on_after_a_failure(bench, turn):
+    """What a replay passes is stored once more, if at all; places name the right results."""
+    bench.api = "responses"
+    bench.fault("status", status=401, turn=turn)
+    with pytest.raises(openai.AuthenticationError):
+        bench.run_once(reader(), "read", workflow_id="run", max_turns=SIZE + 2)
+
+    result = bench.run_once(reader(), "read", workflow_id="run", max_turns=SIZE + 2)
+    _, conversation, _ = shown(bench, "run")
+    assert conversation == result.to_input_list()[:-1]
 
 
 def test_the_next_input_of_a_chat_finds_its_beginning_stored(bench):
@@ -62,5 +85,5 @@ def test_the_next_input_of_a_chat_finds_its_beginning_stored(bench):
             history = await client.get_workflow_handle("chat/2").fetch_history()
             return await read_items(client, history)
 
-    shown = [json.dumps(item, sort_keys=True) for item in asyncio.run(fetch()).values()]
-    assert {json.dumps(item, sort_keys=True) for item in again} <= set(shown)
+    found = [json.dumps(item, sort_keys=True) for item in asyncio.run(fetch()).values()]
+    assert {json.dumps(item, sort_keys=True) for item in again} <= set(found)

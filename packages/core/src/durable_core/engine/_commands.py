@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from durable_core import exceptions as ex
 from durable_core._planted import planted
 from durable_core._signatures import modules_of, signature
 from durable_core.adapter import Unit
@@ -141,7 +140,6 @@ class Commands:
         self._context = context
         self._module = module
         self.modules: dict[str, None] = {module: None}
-        self._last_modules: tuple[str, ...] = ()
         self._occurrences: dict[tuple[str, str], int] = {}
         self._timer_occurrences = 0
         self._texts = Texts(start.lineage)
@@ -184,22 +182,14 @@ class Commands:
         if self.expected is None:
             seq = self._collect(unit, args, digest, occurrence)
         else:
-            try:
-                recorded = self.expected.activity(unit, occurrence, digest, types)
-                self._compare_text(unit, recorded)
-            except ex.NonDeterminismError as error:
-                # Breaks the run, whoever catches it on its way out.
-                self._loop.error = error
-                raise
-
+            recorded = self.expected.activity(unit, occurrence, digest, types)
+            self._compare_text(unit, recorded)
             seq, args = recorded.seq, recorded.args.data
 
         self.next_seq = max(self.next_seq, seq + 1)
         # Not all that this run has met so far: another order of events must not find other classes.
         modules = (self._module, *modules_of(body), *unit.failure_modules)
-        if modules != self._last_modules:
-            self._last_modules = modules
-            self.modules.update(dict.fromkeys(modules))
+        self.modules.update(dict.fromkeys(modules))
 
         future = ActivityFuture(loop=self._loop, owner=self, seq=seq, unit=unit)
         self.pending[seq] = Pending(
@@ -294,11 +284,7 @@ class Commands:
             self.collected.commands.append(command)
             return command
 
-        try:
-            return self.expected.other(command)
-        except ex.NonDeterminismError as error:
-            self._loop.error = error
-            raise
+        return self.expected.other(command)
 
     def annotate(self, name: str, value: Any) -> None:
         """Record a fact for readers; see `durable_core.adapter.Engine.annotate`."""

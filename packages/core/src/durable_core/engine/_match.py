@@ -68,14 +68,20 @@ class Expected:
         record: The activation.
         recorded_python: What ran it first.
         waiting: Returns the line at which the code waits, for when none of it is running.
+        broken: Takes each mismatch: it breaks the run, whoever catches it on its way out.
     """
 
     def __init__(
-        self, record: Activation, recorded_python: str, waiting: Callable[[], str | None]
+        self,
+        record: Activation,
+        recorded_python: str,
+        waiting: Callable[[], str | None],
+        broken: Callable[[NonDeterminismError], None],
     ) -> None:
         self._number = record.number
         self._python = recorded_python
         self._waiting = waiting
+        self._broken = broken
         self._activities: dict[Identity, ScheduleActivity] = {}
         self._timers: dict[int, StartTimer] = {}
         self._others: dict[tuple[type, int], Command] = {}
@@ -164,7 +170,7 @@ class Expected:
     def error(
         self, expected: str | None, got: str | None, *, path: str | None = None
     ) -> NonDeterminismError:
-        """Return the report of a mismatch, with the line of the code that runs or waits."""
+        """Tell and return a mismatch, with the line of the code that runs or waits."""
         location = _workflow_line() or self._waiting()
         parts: list[str] = []
         if self._python and self._python != python_version():
@@ -188,7 +194,7 @@ class Expected:
             "Workflow code must ask for the same on every replay: restore what the code did "
             "before, keep this run on the old code, or start it anew under another id"
         )
-        return NonDeterminismError(
+        found = NonDeterminismError(
             f"{text}. {remedy}",
             activation=self._number,
             expected=expected,
@@ -196,6 +202,8 @@ class Expected:
             path=path,
             location=location,
         )
+        self._broken(found)
+        return found
 
     def _left(self) -> str | None:
         left: list[Command] = [

@@ -193,7 +193,7 @@ class Run:
                 self._python = event.python
 
         commands = self._commands
-        commands.expected = Expected(record, self._python, self._where)
+        commands.expected = Expected(record, self._python, self._where, self._break)
         try:
             self._execute(record.time, record.events)
             commands.expected.finish()
@@ -413,6 +413,9 @@ class Run:
         """Ask for a unit; see `durable_core.adapter.Engine.schedule`."""
         self._check_usable()
         return self._commands.schedule(unit)
+
+    def _break(self, error: BaseException) -> None:
+        self._loop.error = error
 
     def broken_from_outside(self) -> None:
         """Let the owner run an activation, which fails with what broke the loop."""

@@ -249,8 +249,7 @@ class Bodies:
         pending, unit, what = job.pending, job.pending.unit, job.what
         target = signature(job.body)
         args = _faithful.decode_arguments(pending.args, target, unit.arg_types, owner=what)
-        begun = [self._clock.now()]
-        job.began = job.started = begun[0]
+        begun = [job.began]
         info = _info_of(start, pending, len(job.attempts) + 1, begun)
         _context.current.set(_context.Running(info, unit.resources, self._in_thread))
         _faults.reach("activity.body.before")
@@ -300,8 +299,12 @@ class Bodies:
         return call() if self._may(job, begun) else _NOT_STARTED
 
     def _may(self, job: Job, begun: list[float]) -> bool:
-        begun[0] = job.began = job.started = self._clock.now()
-        return self._membership.holds()
+        now = self._clock.now()
+        if not self._membership.holds():
+            return False
+
+        begun[0] = job.began = job.started = now
+        return True
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
         if self._threads.closed or not self._threads.at_home:

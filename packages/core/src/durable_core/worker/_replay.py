@@ -73,7 +73,8 @@ async def rebuild(
                 for activation in some:
                     run.replay(activation)
 
-            await asyncio.sleep(0)
+            if len(some) == _AT_ONCE:
+                await asyncio.sleep(0)
     except BaseException:
         run.close()
         raise
