@@ -160,16 +160,20 @@ def traced(house, how: str = "durable", *, fault: str = "") -> list[Heard]:
     return heard_in(file)
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        "activity.body.after:2",
-        "activity.body.before:10",
-        "run.activated.after:5",
-        "store.commit.before:6",
-    ],
-)
+@pytest.mark.parametrize("fault", ["activity.body.after:2", "store.commit.before:6"])
 def test_a_killed_run_has_one_tree_over_its_processes(traced_houses, plain_tree, fault):
+    check_tree_of_killed(traced_houses, plain_tree, fault)
+
+
+@pytest.mark.parametrize("fault", ["activity.body.before:10", "run.activated.after:5"])
+def test_a_run_killed_at_other_places_has_one_tree_too(traced_houses, plain_tree, fault, long):
+    if not long:
+        pytest.skip("only with --long")
+
+    check_tree_of_killed(traced_houses, plain_tree, fault)
+
+
+def check_tree_of_killed(traced_houses, plain_tree, fault):
     house = traced_houses("killed")
     first, second = traced(house, fault=fault), traced(house)
     check_order(first)

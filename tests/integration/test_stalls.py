@@ -9,6 +9,7 @@ import logging
 import pytest
 from durable_core import workflow
 from durable_core.exceptions import WorkflowStalledError
+from durable_core.worker import _claims
 from support.talking import begin, note, ran, sleeper, working
 from support.waiting import eventually
 
@@ -39,7 +40,9 @@ def test_a_stalled_run_is_waited_for_or_raises_as_the_caller_says(store_url, cap
         asyncio.run(main())
 
 
-def test_a_worker_that_does_not_know_a_workflow_says_so_once(store_url, caplog):
+def test_a_worker_that_does_not_know_a_workflow_says_so_once(store_url, caplog, monkeypatch):
+    monkeypatch.setattr(_claims, "_STRANGERS_EVERY", 0.05)
+
     async def main():
         async with working(store_url, workflows=[sleeper]) as client:
             for n in range(3):
