@@ -46,6 +46,10 @@ def _own_surroundings(tmp_path, monkeypatch, request):
     for name in [name for name in os.environ if name.startswith("DURABLE_")]:
         monkeypatch.delenv(name)
 
+    # Servers of tests speak plain HTTP: every client would read the certificates of the machine.
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+
     if request.config.getoption("--replay-always"):
         monkeypatch.setenv("DURABLE_MAX_CACHED_WORKFLOWS", "0")
 

@@ -132,7 +132,7 @@ class Bench:
 
     def requests(self) -> list[LoggedRequest]:
         """Return the model calls that reached the server."""
-        return self.server.requests()[self._first_request :]
+        return self.server.requests(after=self._first_request)
 
     def times(self) -> list[float]:
         """Return when they did."""

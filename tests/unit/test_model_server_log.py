@@ -26,7 +26,7 @@ from durable_openai_agents.testing import (
     PolicyError,
     read_request,
 )
-from durable_openai_agents.testing._log import RequestLog, read_log
+from durable_openai_agents.testing._log import LogReader, RequestLog
 from durable_openai_agents.testing._policy import load_policy, reference_of, scripted
 from openai import AsyncOpenAI
 from support.model_server import (
@@ -104,12 +104,13 @@ def test_what_was_answered_is_on_disk_although_the_server_is_killed(tmp_path):
 def test_a_torn_last_line_is_cut_off(tmp_path):
     path = tmp_path / "requests.jsonl"
     path.write_text('{"seq": 1, "time": 1.0, "kind": "a"}\n{"seq": 2, "ti')
-    assert [event["kind"] for event in read_log(path)] == ["a"]
+    reader = LogReader(path)
+    assert [event["kind"] for event in reader.read()] == ["a"]
     log = RequestLog(path)
     log.append("b", {"text": "\udcff"})
     log.close()
-    assert [(event["seq"], event["kind"]) for event in read_log(path)] == [(1, "a"), (2, "b")]
-    assert read_log(path)[1]["text"] == "\udcff"
+    assert [(event["seq"], event["kind"]) for event in reader.read()] == [(1, "a"), (2, "b")]
+    assert reader.read()[1]["text"] == "\udcff"
 
 
 # -- policies ----------------------------------------------------------------------------------

@@ -75,7 +75,23 @@ class RequestLog:
         os.close(self._file)
 
 
-def read_log(path: Path) -> list[JsonObject]:
-    """Return the complete lines of a log that may still be written to."""
-    whole = path.read_bytes() if path.exists() else b""
-    return [parse_object(line) for line in whole.split(b"\n")[:-1]]
+class LogReader:
+    """Reads a log that is still written to, each line once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._lines: list[JsonObject] = []
+
+    def read(self) -> list[JsonObject]:
+        """Return the complete lines so far."""
+        if self._path.exists():
+            with self._path.open("rb") as log:
+                log.seek(self._offset)
+                whole, newline, _ = log.read().rpartition(b"\n")
+
+            self._offset += len(whole) + len(newline)
+            if newline:
+                self._lines += [parse_object(line) for line in whole.split(b"\n")]
+
+        return list(self._lines)

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from ._answer import FunctionCall, Policy
 from ._fault import Fault, FaultRule
 from ._json import JsonObject, as_object, as_objects, as_text
-from ._log import read_log
+from ._log import LogReader
 from ._policy import reference_of
 
 Outcome: TypeAlias = Literal["answer", "fault", "error", "gone"]
@@ -97,6 +97,7 @@ class ModelServer:
         self._start_timeout = start_timeout
         self._resources = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
+        self._reader: LogReader | None = None
         self._url = ""
 
     def __enter__(self) -> Self:
@@ -162,21 +163,25 @@ class ModelServer:
 
     def events(self) -> list[JsonObject]:
         """Return every line of the log so far, those of the ledger included."""
-        return read_log(self.log)
+        if self._reader is None:
+            self._reader = LogReader(self.log)
 
-    def requests(self) -> list[LoggedRequest]:
-        """Return the model calls so far, in the order of their arrival."""
+        return self._reader.read()
+
+    def requests(self, *, after: int = 0) -> list[LoggedRequest]:
+        """Return the model calls so far, in the order of their arrival.
+
+        Args:
+            after: How many of the first to leave out.
+        """
         events = self.events()
         outcomes = {
             event["request"]: event
             for event in events
             if event["kind"] in {"answer", "fault", "error", "gone"} and "request" in event
         }
-        return [
-            _logged(event, outcomes.get(event["request"], {}))
-            for event in events
-            if event["kind"] == "request"
-        ]
+        asked = [event for event in events if event["kind"] == "request"]
+        return [_logged(event, outcomes.get(event["request"], {})) for event in asked[after:]]
 
     def add_fault(self, fault: Fault | FaultRule) -> None:
         """Let a fault happen: to the next model call, or as the rule says."""
