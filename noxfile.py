@@ -30,13 +30,24 @@ class Tier(NamedTuple):
 
 
 BOTH_CORES = ("-n", "2")
-# Without test_openai_trace_*: those start interpreters by the dozen, and the first run has them.
 ADAPTER = ("tests/integration/test_openai_[!t]*.py", "tests/integration/test_openai_tool*.py")
+
+# They start interpreters by the dozen, each of which imports the SDK.
+TRACES = (
+    "tests/integration/test_openai_trace_exit.py",
+    "tests/integration/test_openai_trace_recovery.py",
+)
 
 # Fast ones first.
 TIERS = (
     Tier("unit", 120, ("tests/unit",), BOTH_CORES),
-    Tier("integration", 270, ("tests/integration",), BOTH_CORES),
+    Tier(
+        "integration",
+        270,
+        ("tests/integration",),
+        (*(f"--ignore={path}" for path in TRACES), *BOTH_CORES),
+    ),
+    Tier("traces", 120, TRACES, BOTH_CORES),
     # A slice of the session `replay`.
     Tier(
         "replay",
@@ -56,7 +67,7 @@ TIERS = (
     Tier("crash", 420, ("tests/crash",), BOTH_CORES),
 )
 FAST = TIERS[:1]
-LONGER = ("tests/crash", "tests/acceptance", "tests/integration/test_openai_trace_recovery.py")
+LONGER = ("tests/crash", "tests/acceptance", TRACES[1])
 ENGINE = Tier("engine", 240, ("tests/unit/test_engine*.py",), BOTH_CORES)
 LOWEST_SDK = Tier("lowest SDK", 180, ("tests/unit/test_openai*.py", *ADAPTER), BOTH_CORES)
 

@@ -105,7 +105,10 @@ class DurableRunner(Runner):
 
 
 @pytest.mark.timeout(LIMIT + 10)
-def test_the_demo_fails_with_a_runner_that_starts_over(odd_repository, tmp_path):
+def test_the_demo_fails_with_a_runner_that_starts_over(odd_repository, tmp_path, long):
+    if not long:
+        pytest.skip("only with --long: it says something about the demo, nothing about the engine")
+
     package = tmp_path / "plain" / "durable_openai_agents"
     package.mkdir(parents=True)
     package.joinpath("__init__.py").write_text(

@@ -259,7 +259,7 @@ def test_the_command_line_prints_the_url_and_takes_faults(tmp_path):
             process.terminate()
 
     assert process.returncode == 0
-    assert [event["kind"] for event in read_log(tmp_path / "log.jsonl")] == [
+    assert [event["kind"] for event in LogReader(tmp_path / "log.jsonl").read()] == [
         "request",
         "fault",
         "request",
