@@ -31,11 +31,23 @@ def surroundings(store_url, ledger):
 async def talked_to(client, run, serve, choose, *, signals, kills):
     """Send numbers to a run whose workers are killed; return what the run says that it got.
 
-    Each number is sent until it is acknowledged, so none may be missing, and none be there twice
-    unless its acknowledgement was lost with the sender, which lives.
+    Every number is sent once, as a signal or as an update, and the next one once it is acknowledged
+    or answered, so none may be missing, out of order, or there twice. A second sending of an update,
+    with its id, must find the first one's answer: its validator would refuse the number.
     """
     handle = await client.start_workflow(talk_app.Collector.run, id=run, task_queue=talk_app.QUEUE)
     worker = serve()
+
+    async def insist(answer):
+        """Wait for an answer; a worker may have died by itself."""
+        nonlocal worker
+        waiting = asyncio.ensure_future(answer)
+        while not (await asyncio.wait([waiting], timeout=5))[0]:
+            worker.kill()
+            worker = serve()
+
+        return waiting.result()
+
     moments = sorted(choose.sample(range(1, signals), kills))
     for number in range(1, signals + 1):
         if moments and number >= moments[0]:
@@ -43,24 +55,24 @@ async def talked_to(client, run, serve, choose, *, signals, kills):
             worker.kill()
             worker = serve(fault=f"{choose.choice(_faults.POINTS)}:{choose.randint(1, 12)}")
 
-        await handle.signal(talk_app.Collector.put, number)
+        if choose.random() < 0.5:
+            await handle.signal(talk_app.Collector.put, number)
+        else:
+            for _ in range(choose.choice([1, 1, 2])):
+                update = handle.execute_update(talk_app.Collector.add, number, id=f"add {number}")
+                assert await insist(update) == number
+
         if choose.random() < 0.2:
             await asyncio.sleep(choose.uniform(0, 0.05))
 
     await handle.signal(talk_app.Collector.end)
-    while True:
-        try:
-            got = await asyncio.wait_for(asyncio.shield(handle.result()), 5)
-        except TimeoutError:
-            worker.kill()
-            worker = serve()
-        else:
-            worker.kill()
-            return got
+    got = await insist(handle.result())
+    worker.kill()
+    return got
 
 
 @pytest.mark.timeout(3600)
-def test_no_signal_is_lost_or_handled_twice_over_kills(
+def test_no_signal_or_update_is_lost_or_handled_twice_over_kills(
     processes, store_url, surroundings, ledger, long
 ):
     seed = random.randrange(2**32)
@@ -90,7 +102,9 @@ def test_no_signal_is_lost_or_handled_twice_over_kills(
         return trials
 
     trials = asyncio.run(main())
-    print(f"{trials} trials, {trials * signals} signals, {trials * kills} kills, seed {seed}")
+    print(
+        f"{trials} trials, {trials * signals} signals and updates, {trials * kills} kills, seed {seed}"
+    )
 
 
 @pytest.mark.timeout(120)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 from contextlib import asynccontextmanager
+from unittest.mock import ANY
 
 import pytest
 from durable_core.exceptions import StoreClosedError
 from durable_core.history import Failure, Packer, TimerFired
-from durable_core.stores import InboxRow, Outcome, PendingRow
+from durable_core.stores import InboxRow, Outcome, PendingRow, ReplyRow
 from durable_core.stores._stalls import Instance, may_try, stall_of
 from durable_core.stores.memory import MemoryStore
 from durable_core.stores.sqlite import SqliteStore
@@ -125,6 +126,55 @@ def test_an_event_is_put_into_the_inbox_of_an_open_run_once(store):
         assert await store.send("r", sent("c"), lineage="r", items={}) is REFUSED
         assert await store.send("nobody", sent("c"), lineage="r", items={}) is REFUSED
         assert (await store.arrivals(worker)).owned == set()
+
+    on(store, code)
+
+
+def test_a_run_is_created_with_what_waits_for_it(store):
+    async def code(store):
+        assert await store.create(new_row("r"), START, {"x": b"1"}, inbox=[sent("a")]) is ACCEPTED
+        again = replace(new_row("s"), workflow_id="workflow-r")
+        assert await store.create(again, START, {}, inbox=[sent("b")]) is IN_USE
+        loaded = await store.load(await store.find("default", "workflow-r"))
+        assert [data for _, data in loaded.inbox] == [EVENT]
+        assert dict(await store.read_items("r", ["x"])) == {"x": b"1"}
+
+    on(store, code)
+
+
+def test_what_became_of_an_update_is_kept_and_its_end_never_changes(store):
+    async def code(store):
+        worker = await store.register_worker("me")
+        await store.append(first("r", worker, replies=[ReplyRow("a", "accepted")]))
+        assert await store.read_reply("r", "a") == ReplyRow("a", "accepted")
+        assert await store.read_reply("r", "b") is None
+        assert await store.read_reply("nobody", "a") is None
+        # Without an activation, too.
+        replies = [ReplyRow("a", "completed", b"1"), ReplyRow("b", "refused", b"no")]
+        assert await store.append(step("r", worker, None, replies=replies)) is ACCEPTED
+        later = [ReplyRow("a", "completed", b"2"), ReplyRow("b", "accepted")]
+        assert await store.append(step("r", worker, 1, replies=later)) is ACCEPTED
+        assert await store.read_reply("r", "a") == ReplyRow("a", "completed", b"1")
+        assert await store.read_reply("r", "b") == ReplyRow("b", "refused", b"no")
+        await create(store, "s")
+        told = [ReplyRow("a", "accepted"), ReplyRow("b", "refused", b"no")]
+        assert await store.append(replace(claim("s", worker, fence=0), replies=told)) is ACCEPTED
+        assert (await store.load(await store.find("default", "workflow-s"))).refused == ["b"]
+        # What has a reply is accepted and waits for nothing.
+        for request in ("a", "b", "c"):
+            assert await store.send("r", sent(request), lineage="r", items={}) is ACCEPTED
+
+        assert [n for _, n, _ in (await store.arrivals(worker)).inbox] == [ANY]
+        # A refused append tells nothing.
+        stale = step("r", worker, 1, replies=[ReplyRow("d", "accepted")])
+        assert await store.append(stale) is REFUSED
+        assert await store.read_reply("r", "d") is None
+        numbers = [number for _, number, _ in (await store.arrivals(worker)).inbox]
+        done = step("r", worker, 2, status="completed", taken=numbers)
+        assert await store.append(done) is ACCEPTED
+        assert (await store.read_reply("r", "a")).stage == "completed"
+        assert await store.purge("default", "queue", 1e9, limit=9) == 1
+        assert await store.read_reply("r", "a") is None
 
     on(store, code)
 

@@ -55,6 +55,16 @@ class Collector:
         if number % 10 == 0:
             self.noted.append(await note(number))
 
+    @workflow.update
+    async def add(self, number: int) -> int:
+        await self.put(number)
+        return len(self.got)
+
+    @add.validator
+    def check(self, number: int) -> None:
+        if number in self.got:
+            raise ValueError(f"{number} is there already")
+
     @workflow.signal
     def end(self) -> None:
         self.ends = True

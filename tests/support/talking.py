@@ -7,6 +7,7 @@ import contextlib
 from dataclasses import dataclass
 
 from durable_core import Client, Worker, activity, workflow
+from durable_core.exceptions import ApplicationError
 
 QUEUE = "talk"
 
@@ -46,6 +47,25 @@ class Inbox:
     @workflow.signal
     def end(self) -> None:
         self.ends = True
+
+    @workflow.update
+    async def add(self, note: Note) -> int:
+        await asyncio.sleep(note.size / 1000)
+        if note.text == "fail":
+            raise ApplicationError("no such note", type="NoNote")
+
+        self.notes.append(note)
+        return len(self.notes)
+
+    @add.validator
+    def check_add(self, note: Note) -> None:
+        if not note.text:
+            raise ValueError("a note needs a text")
+
+    @workflow.update
+    def rename(self, index: int, text: str) -> Note:
+        self.notes[index].text = text
+        return self.notes[index]
 
     @workflow.query
     def texts(self, least: int = 0) -> list[str]:

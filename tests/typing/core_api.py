@@ -9,7 +9,14 @@ from typing import assert_type
 
 import durable_core
 from durable_core import Client, RetryPolicy, Worker, activity, workflow
-from durable_core.client import WorkflowExecution, WorkflowHandle
+from durable_core.client import (
+    WithStartWorkflowOperation,
+    WorkflowExecution,
+    WorkflowHandle,
+    WorkflowUpdateHandle,
+    WorkflowUpdateStage,
+)
+from durable_core.common import WorkflowIDConflictPolicy
 
 
 @dataclass
@@ -44,6 +51,45 @@ class Order:
         await workflow.sleep(timedelta(hours=1))
         await asyncio.sleep(1)
         return text
+
+
+@workflow.defn
+class Cart:
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.update
+    async def add(self, item: str) -> int:
+        return len(item)
+
+    @add.validator
+    def check(self, item: str) -> None:
+        assert item
+
+    @workflow.update(name="take out")
+    def remove(self, item: str) -> list[str]:
+        return [item]
+
+
+async def talk(client: Client) -> None:
+    handle = client.get_workflow_handle("cart")
+    assert_type(await handle.execute_update(Cart.add, "pen"), int)
+    assert_type(await handle.execute_update(Cart.remove, "pen"), list[str])
+    sent = await handle.start_update(
+        Cart.add, "pen", wait_for_stage=WorkflowUpdateStage.ACCEPTED, id="1"
+    )
+    assert_type(sent, WorkflowUpdateHandle[int])
+    assert_type(await sent.result(), int)
+    start = WithStartWorkflowOperation(
+        Order.run,
+        "42",
+        id="order-42",
+        task_queue="q",
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+    )
+    await client.execute_update_with_start_workflow("add", 1, start_workflow_operation=start)
+    assert_type(await (await start.workflow_handle()).result(), str)
 
 
 async def main() -> None:

@@ -87,7 +87,7 @@ ROWS = {
     ],
     "SQLite's page cache": [("PAGE_CACHE", size(_defaults.PAGE_CACHE))],
     "payload in a record": [("INLINE_LIMIT", size(_defaults.INLINE_LIMIT))],
-    "largest argument, result or signal, and metadata of a run": [
+    "largest argument, result, signal or update, and metadata of a run": [
         ("PAYLOAD_LIMIT", size(_defaults.PAYLOAD_LIMIT))
     ],
     "workflow id": [("ID_LENGTH", f"1 to {_defaults.ID_LENGTH:,} characters")],

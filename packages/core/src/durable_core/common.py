@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["RetryPolicy", "WorkflowIDConflictPolicy", "WorkflowIDReusePolicy"]
+__all__ = ["RawValue", "RetryPolicy", "WorkflowIDConflictPolicy", "WorkflowIDReusePolicy"]
+
+
+@dataclass(frozen=True, slots=True)
+class RawValue:
+    """An argument as it was recorded, for a handler that takes any.
+
+    Attributes:
+        payload: `durable_core.workflow.payload_converter` makes a value of it.
+    """
+
+    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +106,8 @@ class WorkflowIDReusePolicy(IntEnum):
 class WorkflowIDConflictPolicy(IntEnum):
     """What starting a run does if its id is that of a run that is open."""
 
+    UNSPECIFIED = 0
+    """`FAIL`, or, if the run is started with a signal, `USE_EXISTING`."""
     FAIL = 1
     """Refuse."""
     USE_EXISTING = 2

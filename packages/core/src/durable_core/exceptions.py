@@ -24,6 +24,7 @@ Split by what the reader does next::
     │   ├── WorkflowAlreadyStartedError
     │   └── WorkflowNotFoundError
     ├── WorkflowFailureError          what a client gets of a failed run; its ``cause`` says why
+    ├── WorkflowUpdateFailedError     what a client gets of a failed or refused update; as above
     ├── WorkflowBugError              fix the workflow code; the run is kept and continues
     │   ├── WorkflowStalledError      what a client gets when a run stalled
     │   ├── NonDeterminismError       replay asked for other commands than the record holds
@@ -79,6 +80,7 @@ __all__ = [
     "WorkflowNotFoundError",
     "WorkflowQueryFailedError",
     "WorkflowStalledError",
+    "WorkflowUpdateFailedError",
 ]
 
 
@@ -265,6 +267,15 @@ class WorkflowFailureError(DurableError):
     @property
     def cause(self) -> BaseException | None:
         """The failure that ended the run."""
+        return self.__cause__
+
+
+class WorkflowUpdateFailedError(DurableError):
+    """An update was refused, its handler failed, or its run ended; its ``cause`` says why."""
+
+    @property
+    def cause(self) -> BaseException | None:
+        """Why."""
         return self.__cause__
 
 

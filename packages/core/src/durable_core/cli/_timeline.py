@@ -143,8 +143,8 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
         """Return the line of what is neither an activity nor a timer."""
         name, label, word, status = str(entry.kind), entry.detail, entry.status, ""
         match entry.kind:
-            case "signal":
-                name, status = f"signal {entry.name}", entry.status
+            case "signal" | "update":
+                name, status = f"{entry.kind} {entry.name}", entry.status
                 label = _format.arguments(entry.args)
             case "cancel":
                 name, status = "cancellation", entry.status

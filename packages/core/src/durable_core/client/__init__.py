@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from ._client import Client
-from ._handle import WorkflowExecution, WorkflowExecutionStatus, WorkflowHandle
+from ._execution import WorkflowExecution, WorkflowExecutionStatus
+from ._handle import WorkflowHandle
 from ._history import WorkflowHistory
 from ._timeline import TimelineEntry
+from ._updates import WorkflowUpdateHandle, WorkflowUpdateStage
+from ._with_start import WithStartWorkflowOperation
 
 __all__ = [
     "Client",
     "TimelineEntry",
+    "WithStartWorkflowOperation",
     "WorkflowExecution",
     "WorkflowExecutionStatus",
     "WorkflowHandle",
     "WorkflowHistory",
+    "WorkflowUpdateHandle",
+    "WorkflowUpdateStage",
 ]

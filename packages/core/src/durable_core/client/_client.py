@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
@@ -10,36 +9,30 @@ from durable_core import _defaults, _forks, _ids
 from durable_core._arguments import UNSET, arguments
 from durable_core._clock import Clock
 from durable_core.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from durable_core.exceptions import WorkflowAlreadyStartedError, WorkflowNotFoundError
-from durable_core.history import Packer
+from durable_core.exceptions import WorkflowNotFoundError
+from durable_core.history import Payload, SignalReceived
 from durable_core.payloads._failures import Registry
-from durable_core.stores import Outcome
-from durable_core.worker._owned import LostRunError
-from durable_core.worker._start import new_start, row_of
-from durable_core.workflow import _defn as workflow_defn
 
 from ._changes import Changes
-from ._handle import WorkflowExecution, WorkflowExecutionStatus, WorkflowHandle, execution_of
+from ._encoded import encoded
+from ._execution import WorkflowExecution, WorkflowExecutionStatus, execution_of
+from ._handle import WorkflowHandle
 from ._stores import open_store
+from ._updates import Update, WorkflowUpdateHandle, WorkflowUpdateStage
+from ._with_start import Starting, WithStartWorkflowOperation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from types import TracebackType
 
-    from durable_core.history import Start
-    from durable_core.stores import Reuse, Store
+    from durable_core.stores import RunRow, Store
     from durable_core.worker import Worker
     from durable_core.worker._owned import OwnedRun
+    from durable_core.workflow._defn import Definition
 
 __all__ = ["Client"]
 
 R = TypeVar("R")
-
-_REUSE: dict[WorkflowIDReusePolicy, Reuse] = {
-    WorkflowIDReusePolicy.ALLOW_DUPLICATE: "always",
-    WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY: "failed",
-    WorkflowIDReusePolicy.REJECT_DUPLICATE: "never",
-}
 
 
 class Client:
@@ -130,6 +123,8 @@ class Client:
         task_queue: str,
         id_reuse_policy: WorkflowIDReusePolicy = ...,
         id_conflict_policy: WorkflowIDConflictPolicy = ...,
+        start_signal: str | None = ...,
+        start_signal_args: Sequence[Any] = ...,
     ) -> WorkflowHandle[R]: ...
 
     @overload
@@ -143,6 +138,8 @@ class Client:
         task_queue: str,
         id_reuse_policy: WorkflowIDReusePolicy = ...,
         id_conflict_policy: WorkflowIDConflictPolicy = ...,
+        start_signal: str | None = ...,
+        start_signal_args: Sequence[Any] = ...,
     ) -> WorkflowHandle[Any]: ...
 
     async def start_workflow(
@@ -154,7 +151,9 @@ class Client:
         id: str,
         task_queue: str,
         id_reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        id_conflict_policy: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.FAIL,
+        id_conflict_policy: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.UNSPECIFIED,
+        start_signal: str | None = None,
+        start_signal_args: Sequence[Any] = (),
     ) -> WorkflowHandle[Any]:
         """Start a run and return a handle on it once the start is durable.
 
@@ -165,7 +164,11 @@ class Client:
             id: Tells the run from every other one that is open.
             task_queue: Queue whose workers execute it.
             id_reuse_policy: What to do if a run with this id has ended.
-            id_conflict_policy: What to do if a run with this id is open.
+            id_conflict_policy: What to do if a run with this id is open; to refuse by default, or,
+                with ``start_signal``, to use it.
+            start_signal: Name of a signal that the run is started with, or that is sent to the run
+                that is open: one commit, so there is no run without it.
+            start_signal_args: Arguments of that signal.
 
         Raises:
             WorkflowAlreadyStartedError: The id is in use, by what the policies say.
@@ -173,71 +176,26 @@ class Client:
             EncodeError: An argument cannot be recorded.
             StoreError: The start could not be written.
         """
-        if isinstance(workflow, str):
-            definition = workflow_defn.Definition(name=workflow, cls=object, run_fn=_nothing)
-        else:
-            definition = workflow_defn.definition_of(workflow)
-
-        _forks.check_process(self._pid, "this client")
-        worker = next((w for w in self._workers if w.serves(task_queue, definition.name)), None)
-        known = definition if worker is None else worker.registered.workflow(definition.name)
-        start = new_start(
-            known,
-            arguments(arg, args),
-            namespace=self.namespace,
-            workflow_id=id,
+        starting = Starting(
+            workflow=workflow,
+            args=arguments(arg, args),
+            id=id,
             task_queue=task_queue,
-            client=self.identity,
+            id_reuse_policy=id_reuse_policy,
+            id_conflict_policy=_conflict(id_conflict_policy, signals=start_signal is not None),
         )
-        typed = None if isinstance(workflow, str) else definition
-        while not await self._begin(start, _REUSE[id_reuse_policy]):
-            other = WorkflowHandle[Any](self, id, definition=typed)
-            found = await other.describe()
-            if found.run_id == start.run_id:
-                # Written all the same, by a worker that was then taken for dead.
-                break
+        if start_signal is None:
+            return await starting.run(self)
 
-            if found.status is not WorkflowExecutionStatus.RUNNING:
-                if id_reuse_policy is WorkflowIDReusePolicy.ALLOW_DUPLICATE:
-                    continue
-
-                raise _in_use(found, "was used", "another id_reuse_policy")
-
-            if id_conflict_policy is WorkflowIDConflictPolicy.USE_EXISTING:
-                return WorkflowHandle(self, id, run_id=found.run_id, definition=typed)
-
-            if id_conflict_policy is not WorkflowIDConflictPolicy.TERMINATE_EXISTING:
-                raise _in_use(found, "is open", "another id_conflict_policy")
-
-            # It may have ended by itself meanwhile.
-            with contextlib.suppress(WorkflowNotFoundError):
-                await self.get_workflow_handle(id, run_id=found.run_id).terminate(
-                    reason="another run was started with its id"
-                )
-
-        return WorkflowHandle(self, id, run_id=start.run_id, definition=typed)
-
-    async def _begin(self, start: Start, reuse: Reuse) -> bool:
-        """Make a run; return False if its id is in use."""
-        serving = (w for w in self._workers if w.serves(start.task_queue, start.workflow_type))
-        worker = next(serving, None)
-        if worker is None:
-            packer = Packer(start.lineage)
-            data = packer.pack(start)
-            created = self.store.create(row_of(start), data, packer.items, reuse=reuse)
-            return await created is Outcome.ACCEPTED
-
-        while True:
-            await worker.ready()
-            try:
-                await worker.begin(start, reuse=reuse).created
-            except WorkflowAlreadyStartedError:
-                return False
-            except LostRunError:
-                # The worker was taken for dead; most likely nothing was created.
-                continue
-
-            return True
+        event = SignalReceived(
+            name=start_signal,
+            args=Payload(data=encoded(start_signal, tuple(start_signal_args), "start_signal")),
+            request=_ids.uuid7(),
+            client=self.identity,
+            time=self.clock.now(),
+        )
+        handle, _, _ = await starting.run_with(self, event, "its first signal was not sent")
+        return handle
 
     @overload
     async def execute_workflow(
@@ -250,6 +208,8 @@ class Client:
         task_queue: str,
         id_reuse_policy: WorkflowIDReusePolicy = ...,
         id_conflict_policy: WorkflowIDConflictPolicy = ...,
+        start_signal: str | None = ...,
+        start_signal_args: Sequence[Any] = ...,
     ) -> R: ...
 
     @overload
@@ -263,6 +223,8 @@ class Client:
         task_queue: str,
         id_reuse_policy: WorkflowIDReusePolicy = ...,
         id_conflict_policy: WorkflowIDConflictPolicy = ...,
+        start_signal: str | None = ...,
+        start_signal_args: Sequence[Any] = ...,
     ) -> Any: ...
 
     async def execute_workflow(
@@ -274,7 +236,9 @@ class Client:
         id: str,
         task_queue: str,
         id_reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        id_conflict_policy: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.FAIL,
+        id_conflict_policy: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.UNSPECIFIED,
+        start_signal: str | None = None,
+        start_signal_args: Sequence[Any] = (),
     ) -> Any:
         """Start a run and wait for its result; see `start_workflow` and `WorkflowHandle.result`."""
         handle: WorkflowHandle[Any] = await self.start_workflow(
@@ -285,8 +249,77 @@ class Client:
             task_queue=task_queue,
             id_reuse_policy=id_reuse_policy,
             id_conflict_policy=id_conflict_policy,
+            start_signal=start_signal,
+            start_signal_args=start_signal_args,
         )
         return await handle.result()
+
+    async def start_update_with_start_workflow(
+        self,
+        update: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        start_workflow_operation: WithStartWorkflowOperation[Any],
+        wait_for_stage: WorkflowUpdateStage,
+        args: Sequence[Any] = (),
+        id: str | None = None,
+        result_type: Any = None,
+    ) -> WorkflowUpdateHandle[Any]:
+        """Start a run with an update, or send it to the run that is open.
+
+        A run that is started so takes the update before its code begins. A refused update leaves
+        the run started.
+
+        Args:
+            update: A method with `workflow.update`, or the name of an update.
+            arg: Its only argument.
+            start_workflow_operation: How to start the run.
+            wait_for_stage: How far the update is to come before this returns.
+            args: Its arguments, if there is more than one.
+            id: See `WorkflowHandle.start_update`.
+            result_type: What the answer is decoded to, if a name is given.
+
+        Raises:
+            WorkflowAlreadyStartedError: The id is in use, by what the policies say.
+            WorkflowUpdateFailedError: The run ended before the update came so far.
+            ArgumentError: The workflow, or the update, does not take so many arguments.
+            EncodeError: An argument cannot be recorded.
+            StoreError: The start could not be written.
+        """
+        made = Update.of(self, update, arg, args, id, result_type)
+        handle, run_id, watch = await start_workflow_operation.perform(
+            self, made.event, f"the update {made.event.name!r} was not sent"
+        )
+        sent = made.handle(self, handle.id, run_id, watch)
+        if wait_for_stage > WorkflowUpdateStage.ADMITTED:
+            await sent.reached(wait_for_stage)
+
+        return sent
+
+    async def execute_update_with_start_workflow(
+        self,
+        update: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        start_workflow_operation: WithStartWorkflowOperation[Any],
+        args: Sequence[Any] = (),
+        id: str | None = None,
+        result_type: Any = None,
+    ) -> Any:
+        """Start a run with an update and wait for its answer.
+
+        See `start_update_with_start_workflow` and `WorkflowUpdateHandle.result`.
+        """
+        sent = await self.start_update_with_start_workflow(
+            update,
+            arg,
+            start_workflow_operation=start_workflow_operation,
+            wait_for_stage=WorkflowUpdateStage.ADMITTED,
+            args=args,
+            id=id,
+            result_type=result_type,
+        )
+        return await sent.result()
 
     def get_workflow_handle(
         self, workflow_id: str, *, run_id: str | None = None
@@ -317,6 +350,22 @@ class Client:
         for row in rows:
             yield execution_of(row)
 
+    async def run_row(self, workflow_id: str, run_id: str | None) -> RunRow:
+        """Return the row of a run.
+
+        Raises:
+            WorkflowNotFoundError: There is no such run.
+        """
+        row = await self.store.find(self.namespace, workflow_id, run_id)
+        if row is None:
+            which = f" and run id {run_id!r}" if run_id else ""
+            raise WorkflowNotFoundError(
+                f"there is no run with the workflow id {workflow_id!r}{which} in "
+                f"{self.store.location} (namespace {self.namespace!r}). See: durable list"
+            )
+
+        return row
+
     # For workers of this process
 
     @property
@@ -339,6 +388,16 @@ class Client:
 
         return None
 
+    def serving(self, task_queue: str, workflow_type: str) -> Worker | None:
+        """Return a worker of this process that a run of that queue and type can start in."""
+        _forks.check_process(self._pid, "this client")
+        return next((w for w in self._workers if w.serves(task_queue, workflow_type)), None)
+
+    def known(self, task_queue: str, definition: Definition) -> Definition:
+        """Return what a worker of this process knows by a definition's name, else itself."""
+        worker = self.serving(task_queue, definition.name)
+        return definition if worker is None else worker.registered.workflow(definition.name)
+
     def attach(self, worker: Worker) -> None:
         """Let runs start in a worker of this process without going through the store first."""
         self._workers.append(worker)
@@ -349,13 +408,8 @@ class Client:
             self._workers.remove(worker)
 
 
-def _in_use(found: WorkflowExecution, how: str, what: str) -> WorkflowAlreadyStartedError:
-    return WorkflowAlreadyStartedError(
-        f"a run with the workflow id {found.id!r} {how} ({found.status.value}): use its handle, "
-        f"another id, or {what}. See: durable show {found.id}",
-        workflow_id=found.id,
-        run_id=found.run_id,
-    )
+def _conflict(policy: WorkflowIDConflictPolicy, *, signals: bool) -> WorkflowIDConflictPolicy:
+    if policy is not WorkflowIDConflictPolicy.UNSPECIFIED:
+        return policy
 
-
-async def _nothing() -> None: ...
+    return WorkflowIDConflictPolicy.USE_EXISTING if signals else WorkflowIDConflictPolicy.FAIL

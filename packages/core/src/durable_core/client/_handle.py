@@ -5,90 +5,39 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
-from durable_core import _clock, _ids, history
+from durable_core import _ids, history
 from durable_core import exceptions as ex
 from durable_core._arguments import UNSET, arguments
 from durable_core._signatures import signature
-from durable_core.payloads import _faithful, _json
+from durable_core.payloads import _json
 from durable_core.stores import InboxRow, Outcome, _stalls
 from durable_core.worker._owned import LostRunError
-from durable_core.workflow import _defn as workflow_defn
+from durable_core.workflow import _handlers
 
+from ._encoded import encoded
+from ._execution import execution_of
 from ._history import WorkflowHistory
 from ._replayed import replayed
+from ._updates import Update, WorkflowUpdateHandle, WorkflowUpdateStage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import datetime
+    from collections.abc import Awaitable, Callable, Sequence
 
     from durable_core.stores import RunRow
+    from durable_core.worker._replies import Watch
     from durable_core.workflow._defn import Definition
 
     from ._client import Client
+    from ._execution import WorkflowExecution
 
-__all__ = ["WorkflowExecution", "WorkflowExecutionStatus", "WorkflowHandle"]
+    Sent = history.SignalReceived | history.UpdateReceived | history.CancelRequested
+
+__all__ = ["WorkflowHandle"]
 
 R = TypeVar("R")
 T = TypeVar("T")
-
-
-class WorkflowExecutionStatus(Enum):
-    """What became of a run."""
-
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELED = "canceled"
-    TERMINATED = "terminated"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkflowExecution:
-    """A run as a list or `WorkflowHandle.describe` shows it.
-
-    Attributes:
-        id: Id of the run, as its user chose it.
-        run_id: Unique id of the run.
-        workflow_type: Name of the workflow.
-        task_queue: Queue that it was started on.
-        namespace: Namespace of the run.
-        status: What became of it.
-        start_time: When it was started.
-        close_time: When it ended, if it did.
-        history_length: How many activations it has.
-        stalled: Why it stalled, if it did; fixed code continues it.
-    """
-
-    id: str
-    run_id: str
-    workflow_type: str
-    task_queue: str
-    namespace: str
-    status: WorkflowExecutionStatus
-    start_time: datetime
-    close_time: datetime | None
-    history_length: int
-    stalled: str | None
-
-
-def execution_of(row: RunRow) -> WorkflowExecution:
-    """Return what a row says of its run."""
-    return WorkflowExecution(
-        id=row.workflow_id,
-        run_id=row.run_id,
-        workflow_type=row.workflow_type,
-        task_queue=row.task_queue,
-        namespace=row.namespace,
-        status=WorkflowExecutionStatus(row.status),
-        start_time=_clock.from_timestamp(row.started),
-        close_time=None if row.closed is None else _clock.from_timestamp(row.closed),
-        history_length=row.next_number,
-        stalled=None if row.stall is None else str(json.loads(row.stall)["cause"]),
-    )
 
 
 class WorkflowHandle(Generic[R]):
@@ -186,9 +135,9 @@ class WorkflowHandle(Generic[R]):
             EncodeError: An argument cannot be recorded.
             StoreError: The signal could not be written.
         """
-        name = workflow_defn.signal_name(signal)
-        payload = history.Payload(data=_encoded(signal, arguments(arg, args), f"signal {name!r}"))
-        await self._send(
+        name = _handlers.name_of(signal, "signal")
+        payload = history.Payload(data=encoded(signal, arguments(arg, args), f"signal {name!r}"))
+        await self.send(
             history.SignalReceived(
                 name=name,
                 args=payload,
@@ -211,7 +160,7 @@ class WorkflowHandle(Generic[R]):
             WorkflowNotFoundError: There is no such run, or it has ended.
             StoreError: The request could not be written.
         """
-        await self._send(
+        await self.send(
             history.CancelRequested(
                 request=_ids.uuid7(),
                 reason=reason,
@@ -288,9 +237,9 @@ class WorkflowHandle(Generic[R]):
             WorkflowNotFoundError: There is no such run.
             NotRegisteredError: This process does not know the run's code.
         """
-        name = workflow_defn.query_name(query)
+        name = _handlers.name_of(query, "query")
         owner = f"query {name!r}"
-        data = await self._answer(name, _encoded(query, arguments(arg, args), owner))
+        data = await self._answer(name, encoded(query, arguments(arg, args), owner))
         if not isinstance(query, str):
             result_type = signature(query).result.type
 
@@ -313,15 +262,181 @@ class WorkflowHandle(Generic[R]):
         finally:
             run.close()
 
-    async def _send(self, event: history.Event, what: str) -> None:
-        """Hand an event to the run, or to its inbox."""
+    @overload
+    async def execute_update(
+        self,
+        update: Callable[..., Awaitable[T]],
+        arg: Any = ...,
+        *,
+        args: Sequence[Any] = ...,
+        id: str | None = ...,
+    ) -> T: ...
+
+    @overload
+    async def execute_update(
+        self,
+        update: Callable[..., T],
+        arg: Any = ...,
+        *,
+        args: Sequence[Any] = ...,
+        id: str | None = ...,
+    ) -> T: ...
+
+    @overload
+    async def execute_update(
+        self,
+        update: str,
+        arg: Any = ...,
+        *,
+        args: Sequence[Any] = ...,
+        id: str | None = ...,
+        result_type: Any = ...,
+    ) -> Any: ...
+
+    async def execute_update(
+        self,
+        update: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        id: str | None = None,
+        result_type: Any = None,
+    ) -> Any:
+        """Send an update and wait for its answer; see `start_update`.
+
+        Raises:
+            WorkflowUpdateFailedError: The run refused it, its handler failed, or the run ended
+                before it answered; the cause says why.
+            WorkflowNotFoundError: There is no such run, or it has ended.
+            ArgumentError: The update does not take so many arguments.
+            EncodeError: An argument cannot be recorded.
+            StoreError: The update could not be written.
+        """
+        handle = await self._start(update, arg, args, id, result_type, WorkflowUpdateStage.ADMITTED)
+        return await handle.result()
+
+    @overload
+    async def start_update(
+        self,
+        update: Callable[..., Awaitable[T]],
+        arg: Any = ...,
+        *,
+        wait_for_stage: WorkflowUpdateStage,
+        args: Sequence[Any] = ...,
+        id: str | None = ...,
+    ) -> WorkflowUpdateHandle[T]: ...
+
+    @overload
+    async def start_update(
+        self,
+        update: Callable[..., T],
+        arg: Any = ...,
+        *,
+        wait_for_stage: WorkflowUpdateStage,
+        args: Sequence[Any] = ...,
+        id: str | None = ...,
+    ) -> WorkflowUpdateHandle[T]: ...
+
+    @overload
+    async def start_update(
+        self,
+        update: str,
+        arg: Any = ...,
+        *,
+        wait_for_stage: WorkflowUpdateStage,
+        args: Sequence[Any] = ...,
+        id: str | None = ...,
+        result_type: Any = ...,
+    ) -> WorkflowUpdateHandle[Any]: ...
+
+    async def start_update(
+        self,
+        update: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        wait_for_stage: WorkflowUpdateStage,
+        args: Sequence[Any] = (),
+        id: str | None = None,
+        result_type: Any = None,
+    ) -> WorkflowUpdateHandle[Any]:
+        """Send an update; return a handle on it when it came so far, or was refused.
+
+        Args:
+            update: A method with `workflow.update`, or the name of an update.
+            arg: Its only argument.
+            wait_for_stage: How far: `WorkflowUpdateStage.ACCEPTED`, or another.
+            args: Its arguments, if there is more than one.
+            id: Tells it from the run's other updates: one that is sent again is not handled again,
+                and has the same answer. A new one by default.
+            result_type: What the answer is decoded to, if a name is given.
+
+        Raises:
+            WorkflowUpdateFailedError: The run ended before it came so far.
+            WorkflowNotFoundError: There is no such run, or it has ended.
+            ArgumentError: The update does not take so many arguments.
+            EncodeError: An argument cannot be recorded.
+            StoreError: The update could not be written.
+        """
+        return await self._start(update, arg, args, id, result_type, wait_for_stage)
+
+    def get_update_handle(
+        self, id: str, *, workflow_run_id: str | None = None, result_type: Any = None
+    ) -> WorkflowUpdateHandle[Any]:
+        """Return a handle on an update that was sent before; it is not looked up yet."""
+        run_id = workflow_run_id or self._run_id
+        return WorkflowUpdateHandle(
+            self._client, id, self._id, workflow_run_id=run_id, result_type=result_type
+        )
+
+    async def _start(
+        self,
+        update: str | Callable[..., Any],
+        arg: Any,
+        args: Sequence[Any],
+        id: str | None,
+        result_type: Any,
+        stage: WorkflowUpdateStage,
+    ) -> WorkflowUpdateHandle[Any]:
+        made = Update.of(self._client, update, arg, args, id, result_type)
+        return await self.send_update(made, stage)
+
+    async def send_update(
+        self, update: Update, stage: WorkflowUpdateStage
+    ) -> WorkflowUpdateHandle[Any]:
+        """Send an update that is encoded, and wait until it came so far."""
+        try:
+            run_id, watch = await self.send(
+                update.event, f"the update {update.event.name!r} was not sent"
+            )
+        except ex.WorkflowNotFoundError:
+            # It may have been sent before.
+            row = await self._row()
+            if await self._client.store.read_reply(row.run_id, update.event.request) is None:
+                raise
+
+            run_id, watch = row.run_id, None
+
+        handle = update.handle(self._client, self._id, run_id, watch)
+        if stage > WorkflowUpdateStage.ADMITTED:
+            await handle.reached(stage)
+
+        return handle
+
+    async def send(self, event: Sent, what: str) -> tuple[str, Watch | None]:
+        """Hand an event to the run, or to its inbox.
+
+        Return the run's id, and what tells of an update if the run is loaded in this process.
+        """
         while True:
             owned = self._client.owned(self._id, self._run_id)
             if owned is not None:
                 with contextlib.suppress(LostRunError):
                     await owned.caught_up()
+                    # Before it can be answered.
+                    updates = isinstance(event, history.UpdateReceived)
+                    watch = owned.replies.watch(event.request) if updates else None
                     await owned.receive(event)
-                    return
+                    return owned.row.run_id, watch
 
             row = await self._row()
             if row.status != "running":
@@ -329,9 +444,7 @@ class WorkflowHandle(Generic[R]):
 
             packer = history.Packer(row.lineage)
             inbox = InboxRow(
-                request=event.request,  # type: ignore[union-attr]
-                arrived=self._client.clock.now(),
-                data=packer.pack(event),
+                request=event.request, arrived=self._client.clock.now(), data=packer.pack(event)
             )
             sent = self._client.store.send(
                 row.run_id, inbox, lineage=row.lineage, items=packer.items
@@ -341,7 +454,7 @@ class WorkflowHandle(Generic[R]):
                 if (owned := self._client.owned(self._id, self._run_id)) is not None:
                     owned.inbox.sent += 1
 
-                return
+                return row.run_id, None
 
     async def _ended(self, what: str) -> ex.WorkflowNotFoundError:
         row = await self._row()
@@ -384,16 +497,7 @@ class WorkflowHandle(Generic[R]):
         )
 
     async def _row(self) -> RunRow:
-        row = await self._client.store.find(self._client.namespace, self._id, self._run_id)
-        if row is None:
-            which = f" and run id {self._run_id!r}" if self._run_id else ""
-            raise ex.WorkflowNotFoundError(
-                f"there is no run with the workflow id {self._id!r}{which} in "
-                f"{self._client.store.location} (namespace {self._client.namespace!r}). See: "
-                "durable list"
-            )
-
-        return row
+        return await self._client.run_row(self._id, self._run_id)
 
     def _outcome(self, row: RunRow, last: history.Command) -> R:
         failures = self._client.failures
@@ -421,20 +525,6 @@ def failure_error(row: RunRow, cause: BaseException) -> ex.WorkflowFailureError:
     )
     error.__cause__ = cause
     return error
-
-
-def _encoded(target: str | Callable[..., Any], args: tuple[Any, ...], owner: str) -> bytes:
-    """Return the JSON of the arguments of a signal or query, checked as far as it is known."""
-    what = f"the arguments of {owner}"
-    if isinstance(target, str):
-        data = _json.encode(args, what=what)
-        _faithful.check_size(data, what=what)
-        return data
-
-    takes = signature(target).without_self()
-    takes.check_count(args, what=owner)
-    parameters = _faithful.expected(takes, len(args))
-    return _faithful.encode_arguments(args, parameters, owner=owner, what=what)
 
 
 def stalled_error(row: RunRow) -> ex.WorkflowStalledError:

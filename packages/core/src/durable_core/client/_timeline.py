@@ -18,12 +18,13 @@ __all__ = ["TimelineEntry", "timeline_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimelineEntry:
-    """One activity, timer, signal, or turn of fortune of a run.
+    """One activity, timer, signal, update, or turn of fortune of a run.
 
     Attributes:
         kind: What it is.
         seq: Number of its command; 0 for what is no command.
-        name, key, summary: Of an activity; the name also of a signal or a note.
+        name, key, summary: Of an activity; the name also of a signal, an update or a note, the key
+            also the id of an update.
         status: ``completed``, ``failed``, ``cancelled``, ``fired``, ``pending``, ``retrying``,
             ``set aside``, …
         time: When it was asked for, or happened; seconds since the epoch.
@@ -41,6 +42,7 @@ class TimelineEntry:
         "activity",
         "timer",
         "signal",
+        "update",
         "cancel",
         "taken",
         "rewound",
@@ -165,6 +167,8 @@ def _open(
                 waits = isinstance(command, h.CancelActivity) and command.wait
                 status, ended = ("cancelling", None) if waits else ("cancelled", time)
                 entries[command.seq] = _replace(entries[command.seq], status=status, ended=ended)
+        case h.AnswerUpdate():
+            _answer(others, command, time)
         case h.CompleteRun():
             done = TimelineEntry(
                 kind="closed", status="completed", time=time, result=_value(command.result)
@@ -189,6 +193,20 @@ def _open(
             )
 
 
+def _answer(others: list[tuple[float, TimelineEntry]], answer: h.AnswerUpdate, time: float) -> None:
+    for n, (received, entry) in reversed(list(enumerate(others))):
+        if entry.kind == "update" and entry.key == answer.request:
+            answered = dataclasses.replace(
+                entry,
+                status="completed" if answer.failure is None else "failed",
+                ended=time,
+                result=_value(answer.result),
+                failure=answer.failure,
+            )
+            others[n] = received, answered
+            return
+
+
 _ENDS = (h.CompleteRun, h.FailRun, h.TerminateRun)
 
 
@@ -204,6 +222,16 @@ def _turn(event: h.Event, *, waiting: bool = False) -> TimelineEntry | None:
                 status="waiting" if waiting else "received",
                 time=event.time,
                 name=event.name,
+                args=_value(event.args),
+                detail=f"from {event.client}" if event.client else "",
+            )
+        case h.UpdateReceived():
+            return TimelineEntry(
+                kind="update",
+                status="waiting" if waiting else "accepted",
+                time=event.time,
+                name=event.name,
+                key=event.request,
                 args=_value(event.args),
                 detail=f"from {event.client}" if event.client else "",
             )

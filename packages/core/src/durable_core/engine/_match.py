@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from durable_core.exceptions import NonDeterminismError
 from durable_core.history import (
     Activation,
+    AnswerUpdate,
     CancelActivity,
     CancelTimer,
     CompleteRun,
@@ -53,6 +54,8 @@ def describe(command: Command) -> str:
             return f"cancellation of activity {command.seq}"
         case CancelTimer():
             return f"cancellation of timer {command.seq}"
+        case AnswerUpdate():
+            return f"answer of the update {command.request!r}"
         case CompleteRun():
             return "completion of the run"
         case FailRun():
@@ -84,17 +87,15 @@ class Expected:
         self._broken = broken
         self._activities: dict[Identity, ScheduleActivity] = {}
         self._timers: dict[int, StartTimer] = {}
-        self._others: dict[tuple[type, int], Command] = {}
+        self._others: dict[tuple[type, int | str], Command] = {}
         for command in record.commands:
             match command:
                 case ScheduleActivity():
                     self._activities[(command.name, command.key, command.occurrence)] = command
                 case StartTimer():
                     self._timers[command.occurrence] = command
-                case CancelActivity() | CancelTimer():
-                    self._others[(type(command), command.seq)] = command
-                case CompleteRun() | FailRun() | TerminateRun():
-                    self._others[(type(command), 0)] = command
+                case _:
+                    self._others[_identity(command)] = command
 
     def activity(
         self, unit: Unit, occurrence: int, digest: str, types: tuple[object, ...]
@@ -145,13 +146,12 @@ class Expected:
         raise self.error(expected, f"timer of {delay:g} s #{occurrence}")
 
     def other(self, command: Command) -> Command:
-        """Return the recorded cancellation, or the recorded end of the run.
+        """Return the recorded cancellation, answer, or end of the run.
 
         Raises:
             NonDeterminismError: It is not recorded.
         """
-        seq = command.seq if isinstance(command, (CancelActivity, CancelTimer)) else 0
-        found = self._others.pop((type(command), seq), None)
+        found = self._others.pop(_identity(command), None)
         if found is None:
             raise self.error(self._left(), describe(command))
 
@@ -216,6 +216,16 @@ class Expected:
 
         shown = ", ".join(describe(c) for c in left[:3])
         return shown if len(left) <= 3 else f"{shown} and {len(left) - 3} more"
+
+
+def _identity(command: Command) -> tuple[type, int | str]:
+    match command:
+        case CancelActivity() | CancelTimer():
+            return type(command), command.seq
+        case AnswerUpdate():
+            return type(command), command.request
+        case _:
+            return type(command), 0
 
 
 def _command_of(unit: Unit, occurrence: int) -> ScheduleActivity:

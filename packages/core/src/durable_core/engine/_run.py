@@ -13,17 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections import deque
 from functools import partial
-from hashlib import blake2b
-from random import Random
 from typing import TYPE_CHECKING, Any, cast
-from uuid import UUID
 
-from durable_core import _clock
 from durable_core import exceptions as ex
 from durable_core._planted import planted
-from durable_core.adapter import Capabilities, Unit
 from durable_core.history import (
     Activation,
     ActivityCancelled,
@@ -38,33 +34,35 @@ from durable_core.history import (
     Taken,
     TerminateRun,
     TimerFired,
+    UpdateReceived,
 )
 from durable_core.payloads import _faithful, _json
-from durable_core.workflow import _calls
 
 from ._blame import culprits, is_of
 from ._commands import Commands, Host, Pending
+from ._facts import Facts
 from ._handlers import Handlers
 from ._loop import Timer, WorkflowTask, new_loop
 from ._match import Expected, waiting_line
+from ._updates import Updates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
-    from durable_core.history import Event, Failure, Start
+    from durable_core.adapter import Unit
+    from durable_core.history import Command, Event, Failure, Start
     from durable_core.workflow._defn import Definition
 
     from ._handle import ActivityFuture
 
 __all__ = ["Run"]
 
-_CAPABILITIES = Capabilities(
-    name="embedded", durable=True, atomic=True, identity_matching=True, resources=True
-)
+_log = logging.getLogger("durable_core.engine")
+
 _REMEMBERED = 256
 
 
-class Run:
+class Run(Facts):
     """One run in memory. Belongs to the thread and event loop of its worker.
 
     Attributes:
@@ -72,7 +70,8 @@ class Run:
         next_number: Number of the next activation.
         time: Time of the last activation.
         closed: The command that ended the run, once there is one.
-        handlers: What handles its signals and queries.
+        handlers: What handles its signals, queries and updates.
+        updates: Its updates.
         resources: Live objects that were attached to the run in this process, by role.
         wake: Set by the owner; called, in any thread, when the run can only fail from now on, and
             nothing that it waits for may ever come.
@@ -87,12 +86,10 @@ class Run:
         context: contextvars.Context | None = None,
         resources: Mapping[str, Any] | None = None,
     ) -> None:
-        self.start = start
+        super().__init__(start, resources)
         self.next_number = 0
-        self.time = start.time
         self.closed: CompleteRun | FailRun | TerminateRun | None = None
-        self.handlers = Handlers(definition, start, self._begin_handler)
-        self.resources: Mapping[str, Any] = resources or {}
+        self.handlers = Handlers(definition, start, self._begin_handler, self._check_usable)
         self.wake: Callable[[], object] | None = None
         self._definition = definition
         self._host = host
@@ -102,20 +99,18 @@ class Run:
             *definition.failure_exception_types,
         )
         by_address = planted("hash.address")
-        self._loop = new_loop(self, self, id(self) if by_address else self._derive("hash"))
+        self._loop = new_loop(self, self, id(self) if by_address else self.derived("hash"))
         self._outer = context or contextvars.copy_context()
         # The run's own: what one execution sets must not be there at the next.
         self._context = self._outer.copy()
         self._commands = Commands(start, self._loop, host, self._context, definition.module)
-        self._random = Random(self._derive("random"))  # noqa: S311  # replayable, not secret
-        self._uuids = Random(self._derive("uuid"))  # noqa: S311
+        self.updates = Updates(self, self.handlers, host.failures)
         self._python = start.python
         self._args: tuple[Any, ...] = ()
         self._main: asyncio.Task[Any] | None = None
         self._handler_failure: BaseException | None = None
         # What activities failed with, and their numbers: one of them may end the run.
         self._delivered = deque[tuple[BaseException, int]](maxlen=_REMEMBERED)
-        self._info: _calls.Info | None = None
 
     def again(self) -> Run:
         """Return a run with the same start, code and resources that has not begun."""
@@ -127,6 +122,7 @@ class Run:
             resources=self.resources,
         )
         run.wake = self.wake
+        run.updates.know(self.updates.refusals)
         return run
 
     @property
@@ -156,19 +152,23 @@ class Run:
 
     # Activations
 
-    def activate(self, time: float, events: Iterable[Event], fence: int) -> Activation:
+    def activate(self, time: float, events: Iterable[Event], fence: int) -> Activation | None:
         """Run workflow code on new events and return the activation to commit.
+
+        None if nothing came of them: all were updates that are refused, or known.
 
         Raises:
             Exception: What a bug in workflow code raised; the run in memory is dead.
         """
-        events = tuple(events)
-        self._execute(time, events)
+        counted = self._execute(time, tuple(events))
+        if counted is None:
+            return None
+
         return Activation(
             number=self.next_number - 1,
             time=time,
             fence=fence,
-            events=events,
+            events=counted,
             commands=tuple(self._commands.collected.commands),
             notes=self._commands.take_notes(),
         )
@@ -222,7 +222,8 @@ class Run:
         self.pending.clear()
         self.timers.clear()
 
-    def _execute(self, time: float, events: tuple[Event, ...]) -> None:
+    def _execute(self, time: float, events: tuple[Event, ...]) -> tuple[Event, ...] | None:
+        """Run workflow code and return the events that count."""
         self._commands.begin(time)
         self.time = time
         loop = self._loop
@@ -230,6 +231,16 @@ class Run:
             # Before the code begins, so that a signal that came with the start finds its handler
             # and the code finds what the handler did.
             begun = self._main is not None or self._prepare()
+            came = events
+            if not self.replaying:
+                self.updates.refused.clear()
+                if not (events and isinstance(events[0], Rewound)):
+                    # What was accepted before is handled again, whatever a validator says now.
+                    events = tuple(e for e in events if self._admits(e))
+
+                if begun and came and not events:
+                    return None
+
             for event in events * 2 if planted("event.twice") else events:
                 self._apply(event)
 
@@ -245,6 +256,17 @@ class Run:
                 self._end()
 
         self.next_number += 1
+        return events
+
+    def _admits(self, event: Event) -> bool:
+        if not isinstance(event, UpdateReceived):
+            return True
+
+        self._loop.read_only = True
+        try:
+            return self.updates.admits(event, self._context.copy())
+        finally:
+            self._loop.read_only = False
 
     def _prepare(self) -> bool:
         definition = self._definition
@@ -273,7 +295,7 @@ class Run:
             try:
                 await handler
             except BaseException as error:
-                if not self._fails(error):
+                if not self.fails(error):
                     # Nobody awaits a handler: what is a bug in the run's code would go unseen.
                     if isinstance(error, Exception):
                         self._loop.error = self._loop.error or error
@@ -284,7 +306,7 @@ class Run:
 
         self._loop.create_task(handle(), name=name, context=self._context.copy())
 
-    def _fails(self, error: BaseException) -> bool:
+    def fails(self, error: BaseException) -> bool:
         """Return whether what code raised fails its run instead of stalling it.
 
         What is declared does, and what a recorded call failed with: mended code would only meet it
@@ -295,7 +317,7 @@ class Run:
 
         if isinstance(error, BaseExceptionGroup):
             # Of a task group: it fails the run if all that is in it would.
-            return all(self._fails(part) for part in error.exceptions)
+            return all(self.fails(part) for part in error.exceptions)
 
         return False
 
@@ -312,7 +334,7 @@ class Run:
 
         if error is None:
             self.closed = self._completion(main.result())
-        elif isinstance(error, asyncio.CancelledError) or self._fails(error):
+        elif isinstance(error, asyncio.CancelledError) or self.fails(error):
             asked = self.handlers.cancellation_reason is not None
             cancelled = isinstance(error, asyncio.CancelledError) or (asked and _cancelled(error))
             self.closed = FailRun(
@@ -324,7 +346,7 @@ class Run:
             raise error
 
         # On replay what is recorded stands.
-        self.closed = cast("CompleteRun | FailRun", self._commands.issue(self.closed))
+        self.closed = cast("CompleteRun | FailRun", self.issue(self.closed))
 
     def _completion(self, result: Any) -> CompleteRun:
         if self.replaying:
@@ -356,6 +378,8 @@ class Run:
                     self._loop.ready_timer(handle)
             case SignalReceived():
                 self.handlers.signal(event)
+            case UpdateReceived():
+                self.updates.begin(event)
             case CancelRequested():
                 self.handlers.cancellation_reason = event.reason
                 if self._main is not None:
@@ -414,6 +438,10 @@ class Run:
         self._check_usable()
         return self._commands.schedule(unit)
 
+    def issue(self, command: Command) -> Command:
+        """Ask for what has no identity of its own; see `Commands.issue`."""
+        return self._commands.issue(command)
+
     def _break(self, error: BaseException) -> None:
         self._loop.error = error
 
@@ -442,73 +470,29 @@ class Run:
             )
             self._commands.collected.callbacks.append(partial(context.run, callback))
 
-    def take_callbacks(self) -> list[Callable[[], None]]:
-        """Return, once, what the last activation wants to be called after its commit."""
+    def call_back(self) -> None:
+        """Call, once, what the last activation wants to be called after its commit."""
         collected = self._commands.collected
         callbacks, collected.callbacks = collected.callbacks, []
-        return callbacks
+        for callback in callbacks:
+            try:
+                callback()
+            except Exception:  # noqa: BLE001  # what others make of it is no matter of the run
+                _log.exception("a callback after a commit of run %r failed", self.workflow_id)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until a condition holds."""
         await self._loop.until(condition)
 
     @property
-    def capabilities(self) -> Capabilities:
-        """What this engine can do."""
-        return _CAPABILITIES
-
-    @property
-    def workflow_id(self) -> str:
-        """Id of the run, as its user chose it."""
-        return self.start.workflow_id
-
-    @property
-    def run_id(self) -> str:
-        """Unique id of the run."""
-        return self.start.run_id
+    def read_only(self) -> bool:
+        """Whether the code now running may only look."""
+        return self._loop.read_only
 
     @property
     def replaying(self) -> bool:
         """Whether the code now running repeats what is already recorded."""
         return self._commands.expected is not None
-
-    def resource(self, role: str) -> Any:
-        """Return a live object that was attached to the run in this process."""
-        if role not in self.resources:
-            raise LookupError(
-                f"nothing is attached to run {self.workflow_id!r} as {role!r}; there are "
-                f"{sorted(self.resources)}"
-            )
-
-        return self.resources[role]
-
-    def now(self) -> float:
-        """Return the time of the activation."""
-        return self.time
-
-    def random(self) -> Random:
-        """Return the run's own random generator."""
-        return Random() if self._loop.read_only else self._random  # noqa: S311
-
-    def uuid4(self) -> UUID:
-        """Return a new UUID, equal on every replay."""
-        uuids = Random() if self._loop.read_only else self._uuids  # noqa: S311
-        return UUID(int=uuids.getrandbits(128), version=4)
-
-    def info(self) -> _calls.Info:
-        """Return facts about the run."""
-        if self._info is None:
-            start = self.start
-            self._info = _calls.Info(
-                namespace=start.namespace,
-                workflow_id=start.workflow_id,
-                run_id=start.run_id,
-                workflow_type=start.workflow_type,
-                task_queue=start.task_queue,
-                start_time=_clock.from_timestamp(start.time),
-            )
-
-        return self._info
 
     @property
     def status(self) -> str:
@@ -537,11 +521,6 @@ class Run:
             raise ex.NotInWorkflowError(
                 "this run's code called its engine from outside its own event loop"
             )
-
-    def _derive(self, label: str) -> int:
-        return int.from_bytes(
-            blake2b(f"{self.start.seed}\0{label}".encode(), digest_size=8).digest(), "big"
-        )
 
     def _where(self) -> str | None:
         """Return ``file:line in function`` at which the main task waits."""

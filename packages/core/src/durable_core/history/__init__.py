@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._codec import (
     Packer,
     activation_from,
+    answer_from,
     event_from,
     intact,
     may_refer,
@@ -18,6 +19,7 @@ from ._records import (
     ActivityCancelled,
     ActivityCompleted,
     ActivityFailed,
+    AnswerUpdate,
     Attempt,
     CancelActivity,
     CancelRequested,
@@ -38,6 +40,7 @@ from ._records import (
     Taken,
     TerminateRun,
     TimerFired,
+    UpdateReceived,
     effective,
 )
 
@@ -46,6 +49,7 @@ __all__ = [
     "ActivityCancelled",
     "ActivityCompleted",
     "ActivityFailed",
+    "AnswerUpdate",
     "Attempt",
     "CancelActivity",
     "CancelRequested",
@@ -67,7 +71,9 @@ __all__ = [
     "Taken",
     "TerminateRun",
     "TimerFired",
+    "UpdateReceived",
     "activation_from",
+    "answer_from",
     "effective",
     "event_from",
     "intact",

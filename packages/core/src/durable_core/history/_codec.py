@@ -25,6 +25,7 @@ from . import _records as r
 __all__ = [
     "Packer",
     "activation_from",
+    "answer_from",
     "event_from",
     "intact",
     "may_refer",
@@ -41,6 +42,7 @@ _activation = msgspec.msgpack.Decoder(r.Activation)
 _start = msgspec.msgpack.Decoder(r.Start)
 _event: msgspec.msgpack.Decoder[r.Event] = msgspec.msgpack.Decoder(r.Event)
 _pending = msgspec.msgpack.Decoder(r.PendingActivity)
+_answer = msgspec.msgpack.Decoder(r.AnswerUpdate)
 
 _REF = b"ref"  # how the field is named in bytes that have it
 
@@ -118,6 +120,15 @@ def pending_from(data: bytes) -> r.PendingActivity:
         StoreCorruptError: The bytes are not a pending activity.
     """
     return _decode(_pending, data, "a pending activity")
+
+
+def answer_from(data: bytes) -> r.AnswerUpdate:
+    """Return the answer of an update that these bytes hold.
+
+    Raises:
+        StoreCorruptError: The bytes are not an answer.
+    """
+    return _decode(_answer, data, "an answer")
 
 
 def may_refer(data: bytes) -> bool:
@@ -232,7 +243,12 @@ def _map_payloads(record: Any, change: Callable[[r.Payload], r.Payload]) -> Any:
                 return record
 
             return msgspec.structs.replace(record, args=args, text=text)
-        case r.SignalReceived():
+        case r.AnswerUpdate():
+            if record.result is None or (given := change(record.result)) is record.result:
+                return record
+
+            return msgspec.structs.replace(record, result=given)
+        case r.SignalReceived() | r.UpdateReceived():
             args = change(record.args)
             return record if args is record.args else msgspec.structs.replace(record, args=args)
         case r.Start():

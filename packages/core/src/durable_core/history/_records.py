@@ -24,6 +24,7 @@ __all__ = [
     "ActivityCancelled",
     "ActivityCompleted",
     "ActivityFailed",
+    "AnswerUpdate",
     "Attempt",
     "CancelActivity",
     "CancelRequested",
@@ -44,6 +45,7 @@ __all__ = [
     "Taken",
     "TerminateRun",
     "TimerFired",
+    "UpdateReceived",
     "effective",
 ]
 
@@ -215,6 +217,24 @@ class SignalReceived(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, 
     time: float = 0.0
 
 
+class UpdateReceived(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="update"):
+    """An update was accepted: nothing refused it.
+
+    Attributes:
+        name: Of the update.
+        args: JSON array of the arguments.
+        request: Id of the update, unique in the run: what has it again is the same update.
+        client: Identity of the sender.
+        time: When it was sent, in seconds since the epoch.
+    """
+
+    name: str
+    args: Payload
+    request: str
+    client: str = ""
+    time: float = 0.0
+
+
 class CancelRequested(
     msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="cancel_requested"
 ):
@@ -261,6 +281,7 @@ Event = (
     | ActivityCancelled
     | TimerFired
     | SignalReceived
+    | UpdateReceived
     | CancelRequested
     | Rewound
 )
@@ -311,6 +332,18 @@ class CancelTimer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag
     seq: int
 
 
+class AnswerUpdate(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="answer"):
+    """Tell the sender of an update what became of it: a result or a failure.
+
+    Attributes:
+        request: Id of the update.
+    """
+
+    request: str
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
 class CompleteRun(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="complete"):
     """End the run with a result."""
 
@@ -348,6 +381,7 @@ Command = (
     | StartTimer
     | CancelActivity
     | CancelTimer
+    | AnswerUpdate
     | CompleteRun
     | FailRun
     | TerminateRun

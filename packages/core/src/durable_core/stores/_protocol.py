@@ -27,6 +27,7 @@ __all__ = [
     "Loaded",
     "Outcome",
     "PendingRow",
+    "ReplyRow",
     "Reuse",
     "RunRow",
     "Store",
@@ -85,6 +86,20 @@ class InboxRow(msgspec.Struct, frozen=True):
     data: bytes
 
 
+class ReplyRow(msgspec.Struct, frozen=True):
+    """What became of an update, for whoever waits for it or asks again.
+
+    Attributes:
+        request: Id of the update.
+        stage: How far it came. What is no more than ``accepted`` may change, the others stay.
+        data: Bytes of the answer; empty before there is one.
+    """
+
+    request: str
+    stage: Literal["accepted", "completed", "refused"]
+    data: bytes = b""
+
+
 class Append(msgspec.Struct, kw_only=True):
     """What one run adds, all of it or nothing.
 
@@ -109,6 +124,7 @@ class Append(msgspec.Struct, kw_only=True):
         resolved: Numbers of the commands whose work has an outcome.
         taken: Ids of the inbox rows that became events.
         inbox: Events to put into the inbox instead of into an activation.
+        replies: What became of updates.
         start: Row and start record of a run that this append creates.
         reuse: Whether that run's id may be one that was used before.
     """
@@ -132,6 +148,7 @@ class Append(msgspec.Struct, kw_only=True):
     resolved: Sequence[int] = ()
     taken: Sequence[int] = ()
     inbox: Sequence[InboxRow] = ()
+    replies: Sequence[ReplyRow] = ()
     start: tuple[RunRow, bytes] | None = None
     reuse: Reuse = "always"
 
@@ -173,7 +190,11 @@ class Outcome(Enum):
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """Everything that rebuilds a run, read in one transaction."""
+    """Everything that rebuilds a run, read in one transaction.
+
+    Attributes:
+        refused: Ids of the updates that were refused.
+    """
 
     row: RunRow
     start: bytes
@@ -181,6 +202,7 @@ class Loaded(msgspec.Struct, frozen=True):
     pending: Sequence[PendingRow]
     inbox: Sequence[tuple[int, bytes]]
     items: Mapping[str, bytes] = msgspec.field(default_factory=dict[str, bytes])
+    refused: Sequence[str] = ()
 
 
 class Store(Protocol):
@@ -200,15 +222,24 @@ class Store(Protocol):
         ...
 
     def create(
-        self, row: RunRow, start: bytes, items: Mapping[str, bytes], *, reuse: Reuse = "always"
+        self,
+        row: RunRow,
+        start: bytes,
+        items: Mapping[str, bytes],
+        *,
+        reuse: Reuse = "always",
+        inbox: Sequence[InboxRow] = (),
     ) -> asyncio.Future[Outcome]:
-        """Create a run that some worker of its queue will pick up."""
+        """Create a run that some worker of its queue will pick up, with events that wait for it."""
         ...
 
     def send(
         self, run_id: str, row: InboxRow, *, lineage: str, items: Mapping[str, bytes]
     ) -> asyncio.Future[Outcome]:
-        """Put an event into the inbox of an open run; refused if the run has ended."""
+        """Put an event into the inbox of an open run; refused if the run has ended.
+
+        An update that has a reply, or waits already, is accepted and not put there again.
+        """
         ...
 
     def terminate(
@@ -274,6 +305,10 @@ class Store(Protocol):
         Raises:
             StoreCorruptError: It is missing.
         """
+        ...
+
+    async def read_reply(self, run_id: str, request: str) -> ReplyRow | None:
+        """Return what became of an update; None while nothing is known of it."""
         ...
 
     async def read_items(self, lineage: str, addresses: Sequence[str]) -> Mapping[str, bytes]:

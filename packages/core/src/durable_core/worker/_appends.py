@@ -17,12 +17,13 @@ from durable_core.stores import Append, Outcome, PendingRow, Reuse, RunRow
 
 from . import _takeover
 from ._arrived import Arrived, LostRunError, unread
+from ._replies import replies_of
 
 if TYPE_CHECKING:
     from durable_core.engine import Pending, Run
-    from durable_core.history import Activation, PendingActivity
+    from durable_core.history import Activation, Failure, PendingActivity
 
-__all__ = ["Appends", "Creation", "failure_of"]
+__all__ = ["Appends", "Creation", "failure_of", "log_stall"]
 
 _log = logging.getLogger("durable_core.worker")
 
@@ -69,14 +70,21 @@ class Appends:
     def activation(
         self,
         run: Run,
-        activation: Activation,
+        activation: Activation | None,
         taken: Sequence[Arrived],
         create: Creation | None,
     ) -> Append:
-        """Write an activation and what hangs on it."""
+        """Write an activation and what hangs on it; None if nothing came of what arrived."""
         created = {} if create is None else create.items
         packer = history.Packer(self._row.lineage, {**created, **run.new_items})
+        refused = run.updates.refused
+        rows = [a.row for a in taken if a.row is not None]
+        if activation is None:
+            replies = replies_of(None, refused, packer)
+            return replace(self._base, items=packer.items, taken=rows, replies=replies)
+
         data = packer.pack(activation)
+        replies = replies_of(activation, refused, packer)
         resolved = [s for e in activation.events if (s := getattr(e, "seq", None)) is not None]
         resolved += [
             c.seq for c in activation.commands if isinstance(c, (CancelActivity, CancelTimer))
@@ -96,7 +104,8 @@ class Appends:
             items=packer.items,
             pending=pending,
             resolved=resolved,
-            taken=[a.row for a in taken if a.row is not None],
+            taken=rows,
+            replies=replies,
         )
 
     def remember(self, pending: Pending, state: PendingActivity) -> Append:
@@ -188,6 +197,16 @@ def _side_row(run: Run, command: history.Command) -> PendingRow | None:
         return PendingRow(seq=command.seq, kind="timer", due=command.due)
 
     return None
+
+
+def log_stall(row: RunRow, failure: Failure, bug: BaseException | None) -> None:
+    """Say that a run cannot go on, with the traceback if ``bug`` is given."""
+    _log.error(
+        "run %r stalled: %s: %s. Its history is kept; fixed code continues it. See: durable "
+        "show %s",
+        *(row.workflow_id, failure.type, failure.message, row.workflow_id),
+        exc_info=bug,
+    )
 
 
 def failure_of(row: RunRow, done: asyncio.Future[Outcome]) -> BaseException | None:

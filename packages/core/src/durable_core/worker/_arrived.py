@@ -16,6 +16,7 @@ __all__ = [
     "Inbox",
     "LostRunError",
     "ReleasedRunError",
+    "Waiters",
     "accept",
     "refuse",
     "retrieved",
@@ -61,6 +62,26 @@ class Inbox(msgspec.Struct):
     rows: set[int] = set()
     sent: int = 1
     seen: int = 0
+
+
+class Waiters:
+    """Those who wait for something to change. Belongs to the worker's event loop."""
+
+    def __init__(self) -> None:
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def wait(self) -> None:
+        """Return at the next change."""
+        change: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(change)
+        await change
+
+    def wake(self) -> None:
+        """Tell all of a change."""
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if not each.done():
+                each.set_result(None)
 
 
 def accept(arrived: Iterable[Arrived]) -> None:

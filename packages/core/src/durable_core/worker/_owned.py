@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -33,8 +32,18 @@ from durable_core.history import (
 from durable_core.stores import Append, Outcome, Reuse, RunRow, _stalls
 
 from . import _takeover
-from ._appends import Appends, Creation, failure_of
-from ._arrived import Arrived, Inbox, LostRunError, ReleasedRunError, accept, refuse, retrieved
+from ._appends import Appends, Creation, failure_of, log_stall
+from ._arrived import (
+    Arrived,
+    Inbox,
+    LostRunError,
+    ReleasedRunError,
+    Waiters,
+    accept,
+    refuse,
+    retrieved,
+)
+from ._replies import Replies
 from ._work import Work
 
 if TYPE_CHECKING:
@@ -48,8 +57,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LostRunError", "OwnedRun", "ReleasedRunError"]
 
-_log = logging.getLogger("durable_core.worker")
-
 
 class OwnedRun:
     """One run, from claim to close. Belongs to the worker's event loop.
@@ -60,6 +67,7 @@ class OwnedRun:
         inbox: How far its inbox was read.
         created: Ends when a run that began here is durable, or with the exception why it is not.
         record: Its activations in force, if every activation is to replay them.
+        replies: Who waits for the answers of updates.
         alone: Whether no caller waits for it, although it is bound.
         done: Ends when the run is closed (with the engine's `Run`), or with the exception that
             keeps it from going on here: a bug in its code, a `StoreError`, or `LostRunError`.
@@ -101,14 +109,19 @@ class OwnedRun:
         self._leaving = False
         self._claiming: asyncio.Future[Outcome] | None = None
         self._leaver: asyncio.Task[None] | None = None
-        self._settled: list[asyncio.Future[None]] = []
+        # Told of each commit, and of the end.
+        self._settled = Waiters()
+        self.replies = Replies()
         run.wake = self._wake_from_any_thread
 
     # Becoming the owner
 
-    def begin(self, start: bytes, items: Mapping[str, bytes], *, reuse: Reuse) -> None:
-        """Create the run and commit it together with its first activation."""
+    def begin(
+        self, start: bytes, items: Mapping[str, bytes], *, reuse: Reuse, events: Sequence[Event]
+    ) -> None:
+        """Create the run and commit it together with its first activation, and events for it."""
         self.inbox.seen = self.inbox.sent
+        self._events += [Arrived(event) for event in events]
         self.activate(create=Creation((self.row, start), items, reuse))
 
     async def take_over(self, loaded: Loaded, rewind: Rewind | None) -> None:
@@ -173,7 +186,7 @@ class OwnedRun:
         if rewind or not self.row.next_number or len(self._events) > 1 or not waits:
             self._wake()
 
-        self._settle()
+        self._settled.wake()
 
     def _taken(self) -> Taken:
         who, now = self._worker.identity, self._clock.now()
@@ -207,7 +220,7 @@ class OwnedRun:
                 raise LostRunError(self.row.run_id)
 
             self._worker.look_again()
-            await self._next_state()
+            await self._settled.wait()
 
     @property
     def behind(self) -> bool:
@@ -217,7 +230,7 @@ class OwnedRun:
     def looked(self, sent: int) -> None:
         """Note that its inbox was looked at, which held what had been sent when that began."""
         self.inbox.seen = sent
-        self._settle()
+        self._settled.wake()
 
     def receive_row(self, number: int, event: Event) -> None:
         """Hand in an event that is in the inbox; one that was handed in before is ignored."""
@@ -281,11 +294,11 @@ class OwnedRun:
         if planted("ack.early"):
             accept(taken)
 
-        if planted("effects.early"):
+        if activation is not None and planted("effects.early"):
             self._effects(activation)
             activation = replace(activation, commands=())
 
-        future.add_done_callback(lambda done: self._committed(done, activation, taken))
+        future.add_done_callback(lambda done: self._committed(done, activation, taken, append))
 
     def _ask_first(self) -> None:
         """Activate only after the store said that the run is still owned here."""
@@ -302,14 +315,19 @@ class OwnedRun:
             self._wake()
 
     def _committed(
-        self, done: asyncio.Future[Outcome], activation: Activation, taken: Sequence[Arrived]
+        self,
+        done: asyncio.Future[Outcome],
+        activation: Activation | None,
+        taken: Sequence[Arrived],
+        append: Append,
     ) -> None:
         self._appending = False
         outcome = failure_of(self.row, done)
         if outcome is None:
             # Also of a run that was dropped meanwhile, and on a lease that is past: what was
             # committed is told by who committed it, for its next owner will not.
-            self._call_back()
+            self.run.call_back()
+            self.replies.settle(append.replies)
 
         if self._ended:
             if outcome is None:
@@ -331,19 +349,17 @@ class OwnedRun:
             self.created.set_result(None)
 
         accept(taken)
-        self._worker.committed(self, activation)
-        self._effects(activation)
-        self._settle()
+        if activation is not None:
+            self._worker.committed(self, activation)
+            self._effects(activation)
+        elif self._events:
+            self._wake()
 
-    def _call_back(self) -> None:
-        for callback in self.run.take_callbacks():
-            try:
-                callback()
-            except Exception:  # noqa: BLE001  # what others make of it is no matter of the run
-                _log.exception("a callback after a commit of run %r failed", self.row.workflow_id)
+        self._settled.wake()
 
     def _effects(self, activation: Activation) -> None:
         if self.run.closed is not None:
+            self.run.handlers.warn_of_unfinished()
             self._end(None)
             return
 
@@ -400,26 +416,13 @@ class OwnedRun:
             WorkflowQueryFailedError: There is none of that name, or it raised.
         """
         while (self._appending or self._queued) and not self._ended:
-            await self._next_state()
+            await self._settled.wait()
 
         if self._ended:
             raise LostRunError(self.row.run_id)
 
         with self._worker.watchdog.watching(self.row.workflow_id):
             return self.run.query(name, args)
-
-    async def _next_state(self) -> None:
-        """Wait until the next commit, or the end."""
-        settled: asyncio.Future[None] = self._loop.create_future()
-        self._settled.append(settled)
-        await settled
-
-    def _settle(self) -> None:
-        """Wake those who wait for a committed state."""
-        settled, self._settled = self._settled, []
-        for waiting in settled:
-            if not waiting.done():
-                waiting.set_result(None)
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
@@ -456,16 +459,8 @@ class OwnedRun:
     ) -> None:
         """Keep what the failed activation received, record why it failed, and let the run go."""
         failure = self._worker.registered.failures.record(bug)
-        _log.error(
-            "run %r stalled: %s: %s. Its history is kept; fixed code continues it. See: durable "
-            "show %s",
-            self.row.workflow_id,
-            failure.type,
-            failure.message,
-            self.row.workflow_id,
-            # A caller gets it raised; once is enough.
-            exc_info=bug if self.alone or not self.row.bound else None,
-        )
+        # A caller gets it raised; once is enough.
+        log_stall(self.row, failure, bug if self.alone or not self.row.bound else None)
         # The run in memory is dead: what arrives from now on is kept, and starts no activation.
         self._appending = True
         arrived = [*taken, *self._events]
@@ -537,7 +532,7 @@ class OwnedRun:
             written = failure_of(self.row, self._claiming) is None
         else:
             while self._appending and not self._ended:
-                await self._next_state()
+                await self._settled.wait()
 
             written = self._claimed
 
@@ -588,7 +583,8 @@ class OwnedRun:
         self._worker.forget(self, error)
         self.run.close()
         refuse(self._events, self.row.run_id)
-        self._settle()
+        self._settled.wake()
+        self.replies.end()
         if error is None:
             self.done.set_result(self.run)
             return

@@ -14,18 +14,20 @@ import msgspec
 
 from durable_core.history import (
     Activation,
-    ActivityCancelled,
     ActivityCompleted,
     ActivityFailed,
     CancelRequested,
     CompleteRun,
     Event,
     FailRun,
+    Rewound,
     ScheduleActivity,
     SignalReceived,
     StartTimer,
+    Taken,
     TerminateRun,
     TimerFired,
+    UpdateReceived,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ class Rewind(msgspec.Struct, frozen=True):
         return [
             e
             for e in self.events
-            if isinstance(e, SignalReceived) or getattr(e, "seq", None) in waiting
+            if isinstance(e, SignalReceived | UpdateReceived) or getattr(e, "seq", None) in waiting
         ]
 
 
@@ -113,5 +115,4 @@ def _blamed(event: Event, culprits: set[int]) -> bool:
 
 def _counts(event: Event) -> bool:
     """Return whether an event is one that the run must not lose: not who owned or ended it."""
-    kinds = (ActivityCompleted, ActivityFailed, ActivityCancelled, TimerFired, SignalReceived)
-    return isinstance(event, kinds)
+    return not isinstance(event, Taken | Rewound | CancelRequested)

@@ -270,8 +270,9 @@ class Worker:
         context: contextvars.Context | None = None,
         resources: Mapping[str, Any] | None = None,
         reuse: Reuse = "always",
+        events: Sequence[Event] = (),
     ) -> OwnedRun:
-        """Create a run here: its start and its first activation become one commit.
+        """Create a run here: its start and its first activation, with events, become one commit.
 
         The caller awaits `OwnedRun.created` before it acknowledges anything. If that raises
         `LostRunError`, most likely nothing was created; try again after `ready`.
@@ -285,7 +286,7 @@ class Worker:
         definition = self._registered.workflow(start.workflow_type)
         run = Run(start, definition, self._registered, context=context, resources=resources)
         owned = self._own(run, row_of(start))
-        owned.begin(data, packer.items, reuse=reuse)
+        owned.begin(data, packer.items, reuse=reuse, events=events)
         return owned
 
     async def take(
@@ -328,6 +329,7 @@ class Worker:
                 self._check_crash_loop(fresh)
 
             run = await self._rebuild(record, context, resources)
+            run.updates.know(loaded.refused)
         except Exception as error:
             if fresh.status == "running":
                 await self._stall(fresh, error)

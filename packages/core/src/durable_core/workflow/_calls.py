@@ -19,20 +19,23 @@ if TYPE_CHECKING:
     from random import Random
     from uuid import UUID
 
+    from ._handlers import Handler, Kind
+
 __all__ = [
     "Info",
     "LoggerAdapter",
-    "all_handlers_finished",
+    "PayloadConverter",
+    "UpdateInfo",
     "cancellation_reason",
+    "current_update_info",
     "in_workflow",
     "info",
     "instance",
     "logger",
     "now",
+    "payload_converter",
     "random",
     "runtime",
-    "set_query_handler",
-    "set_signal_handler",
     "sleep",
     "time",
     "time_ns",
@@ -63,6 +66,39 @@ class Info:
     start_time: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class UpdateInfo:
+    """Facts about the update whose handler or validator is running.
+
+    Attributes:
+        id: Id of the update.
+        name: Its name.
+    """
+
+    id: str
+    name: str
+
+
+class PayloadConverter(Protocol):
+    """Makes values of recorded arguments, and the reverse."""
+
+    def from_payload(self, payload: bytes, type_hint: Any = None) -> Any:
+        """Return the value that a payload holds.
+
+        Raises:
+            DecodeError: It does not fit the type.
+        """
+        ...
+
+    def to_payload(self, value: Any) -> bytes:
+        """Return a value as it would be recorded.
+
+        Raises:
+            EncodeError: It cannot be.
+        """
+        ...
+
+
 class Runtime(Engine, Protocol):
     """An `Engine` with what only this module asks for."""
 
@@ -76,26 +112,36 @@ class Runtime(Engine, Protocol):
 
     @property
     def handlers(self) -> Handlers:
-        """What handles the run's signals and queries."""
+        """What handles the run's signals, queries and updates."""
+        ...
+
+    @property
+    def payload_converter(self) -> PayloadConverter:
+        """Makes values of recorded arguments, and the reverse."""
         ...
 
 
 class Handlers(Protocol):
-    """What handles the signals and queries of one run."""
+    """What handles the signals, queries and updates of one run."""
 
     instance: Any
     cancellation_reason: str | None
 
-    def set_signal(self, name: str, handler: Callable[..., Any] | None) -> None:
-        """Handle a signal from now on, also those of it that came before."""
+    @property
+    def update(self) -> UpdateInfo | None:
+        """The update that the code now running handles, if it does."""
         ...
 
-    def set_query(self, name: str, handler: Callable[..., Any] | None) -> None:
-        """Answer a query from now on."""
+    def set(self, kind: Kind, handler: Handler | None, name: str | None) -> None:
+        """Let something be taken from now on; signals also if they came before."""
+        ...
+
+    def get(self, kind: Kind, name: str | None) -> Handler | None:
+        """Return what takes it."""
         ...
 
     def finished(self) -> bool:
-        """Return whether no handler of a signal is under way."""
+        """Return whether no handler of a signal or an update is under way."""
         ...
 
 
@@ -222,38 +268,6 @@ async def wait_condition(
         await engine.until(fn)
 
 
-def all_handlers_finished() -> bool:
-    """Return whether no handler of a signal is under way.
-
-    ``await workflow.wait_condition(workflow.all_handlers_finished)`` at the end of a run lets them
-    finish; what is left when a run ends is dropped.
-
-    Raises:
-        NotInWorkflowError: Called outside workflow code.
-    """
-    return runtime().handlers.finished()
-
-
-def set_signal_handler(name: str, handler: Callable[..., Any] | None) -> None:
-    """Handle a signal by a function, which may be async, or by none.
-
-    Signals of that name that no handler took before are handed to it, in order.
-
-    Raises:
-        NotInWorkflowError: Called outside workflow code.
-    """
-    runtime().handlers.set_signal(name, handler)
-
-
-def set_query_handler(name: str, handler: Callable[..., Any] | None) -> None:
-    """Answer a query by a plain function, or by none.
-
-    Raises:
-        NotInWorkflowError: Called outside workflow code.
-    """
-    runtime().handlers.set_query(name, handler)
-
-
 def instance() -> Any:
     """Return the object whose run method is the workflow; None if the workflow is a function.
 
@@ -261,6 +275,24 @@ def instance() -> Any:
         NotInWorkflowError: Called outside workflow code.
     """
     return runtime().handlers.instance
+
+
+def current_update_info() -> UpdateInfo | None:
+    """Return what update the code that calls handles or validates; None if it does neither.
+
+    Raises:
+        NotInWorkflowError: Called outside workflow code.
+    """
+    return runtime().handlers.update
+
+
+def payload_converter() -> PayloadConverter:
+    """Return what makes values of the arguments that a dynamic handler gets.
+
+    Raises:
+        NotInWorkflowError: Called outside workflow code.
+    """
+    return runtime().payload_converter
 
 
 def cancellation_reason() -> str | None:

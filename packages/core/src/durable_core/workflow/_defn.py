@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from durable_core import _signatures
 from durable_core.exceptions import DefinitionError
+
+from . import _handlers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -20,11 +21,7 @@ __all__ = [
     "defn",
     "init",
     "known",
-    "query",
-    "query_name",
     "run",
-    "signal",
-    "signal_name",
 ]
 
 T = TypeVar("T", bound="Callable[..., Any]")
@@ -32,8 +29,6 @@ T = TypeVar("T", bound="Callable[..., Any]")
 _ATTRIBUTE = "__durable_workflow__"
 _INIT = "__durable_init__"
 _RUN = "__durable_run__"
-_SIGNAL = "__durable_signal__"
-_QUERY = "__durable_query__"
 _known: dict[str, Definition] = {}
 
 
@@ -48,7 +43,7 @@ class Definition:
         run_fn: The function, or the run method, unbound.
         failure_exception_types: Exceptions that fail a run instead of stalling it, beside
             `FailureError` and timeouts.
-        signals, queries: Handlers by name, unbound.
+        handlers: What takes signals, queries and updates, by kind and name, unbound.
         init_takes_input: Whether ``__init__`` gets the input, too.
     """
 
@@ -56,8 +51,9 @@ class Definition:
     cls: type | None
     run_fn: Callable[..., Awaitable[Any]]
     failure_exception_types: tuple[type[BaseException], ...] = ()
-    signals: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, Any])
-    queries: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, Any])
+    handlers: Mapping[_handlers.Kind, Mapping[str | None, _handlers.Handler]] = field(
+        default_factory=dict[_handlers.Kind, Any]
+    )
     init_takes_input: bool = False
 
     @property
@@ -107,76 +103,6 @@ def init(fn: T, /) -> T:
 
     setattr(fn, _INIT, True)
     return fn
-
-
-@overload
-def signal(fn: T, /) -> T: ...
-
-
-@overload
-def signal(*, name: str | None = None) -> Callable[[T], T]: ...
-
-
-def signal(fn: T | None = None, /, *, name: str | None = None) -> T | Callable[[T], T]:
-    """Mark a method of a workflow class that takes a signal; it may be ``async`` or not.
-
-    A signal is handled once, in the order in which signals were accepted, before the run's code
-    goes on. What an async handler awaits is recorded like anything that a run does.
-
-    Args:
-        fn: The method, when used without parentheses.
-        name: Name under which it is sent; the method's own name by default.
-
-    Raises:
-        DefinitionError: Not a method, or one with keyword-only parameters.
-    """
-    return _handler(fn, name, _SIGNAL, "signal")
-
-
-@overload
-def query(fn: T, /) -> T: ...
-
-
-@overload
-def query(*, name: str | None = None) -> Callable[[T], T]: ...
-
-
-def query(fn: T | None = None, /, *, name: str | None = None) -> T | Callable[[T], T]:
-    """Mark a method of a workflow class that answers a query: a plain ``def`` that only looks.
-
-    Args:
-        fn: The method, when used without parentheses.
-        name: Name under which it is asked; the method's own name by default.
-
-    Raises:
-        DefinitionError: Not a plain method.
-    """
-    return _handler(fn, name, _QUERY, "query")
-
-
-def _handler(fn: T | None, name: str | None, attribute: str, kind: str) -> T | Callable[[T], T]:
-    def decorate(method: T) -> T:
-        what = f"workflow.{kind}"
-        if not isinstance(method, FunctionType):
-            raise DefinitionError(f"{what} expects a method of a workflow class, got {method!r}")
-
-        if kind == "query" and inspect.iscoroutinefunction(method):
-            raise DefinitionError(
-                f"query {method.__qualname__} is async: a query only looks at what is there, make "
-                "it a plain def"
-            )
-
-        parameters = inspect.signature(method).parameters.values()
-        if any(p.kind is inspect.Parameter.KEYWORD_ONLY for p in parameters):
-            raise DefinitionError(
-                f"{kind} {method.__qualname__} has keyword-only parameters, and arguments of "
-                f"{kind}s are positional"
-            )
-
-        setattr(method, attribute, name if name is not None else method.__name__)
-        return cast("T", method)
-
-    return decorate if fn is None else decorate(fn)
 
 
 @overload
@@ -250,37 +176,6 @@ def known(name: str) -> Definition | None:
     return _known.get(name)
 
 
-def signal_name(signal: object) -> str:
-    """Return the name of a signal, given by name or by its method.
-
-    Raises:
-        DefinitionError: It is no signal.
-    """
-    return _name_of(signal, _SIGNAL, "signal")
-
-
-def query_name(query: object) -> str:
-    """Return the name of a query, given by name or by its method.
-
-    Raises:
-        DefinitionError: It is no query.
-    """
-    return _name_of(query, _QUERY, "query")
-
-
-def _name_of(given: object, attribute: str, kind: str) -> str:
-    if isinstance(given, str):
-        return given
-
-    found = getattr(given, attribute, None)
-    if not isinstance(found, str):
-        raise DefinitionError(
-            f"{given!r} is no {kind}: decorate the method with @workflow.{kind}, or give a name"
-        )
-
-    return found
-
-
 def _function(target: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     if not inspect.iscoroutinefunction(target):
         raise DefinitionError(
@@ -314,21 +209,6 @@ def _run_method(cls: type) -> Callable[..., Awaitable[Any]]:
 
 def _members(cls: type) -> dict[str, Any]:
     """Return the handlers of a class, and whether its ``__init__`` takes the input."""
-    signals: dict[str, Callable[..., Any]] = {}
-    queries: dict[str, Callable[..., Any]] = {}
-    for found, attribute, kind in ((signals, _SIGNAL, "signal"), (queries, _QUERY, "query")):
-        for method in (getattr(cls, name) for name in dir(cls)):
-            handled = getattr(method, attribute, None)
-            if not isinstance(handled, str):
-                continue
-
-            if handled in found:
-                raise DefinitionError(
-                    f"workflow {cls.__qualname__} has two handlers of the {kind} {handled!r}"
-                )
-
-            found[handled] = method
-
     takes = bool(getattr(vars(cls).get("__init__", cls.__init__), _INIT, False))  # type: ignore[misc]
     if takes:
         given = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
@@ -339,4 +219,5 @@ def _members(cls: type) -> dict[str, Any]:
                 "must be those of the run method"
             )
 
-    return {"signals": signals, "queries": queries, "init_takes_input": takes}
+    handlers = {kind: _handlers.handlers_of(cls, kind) for kind in _handlers.KINDS}
+    return {"handlers": handlers, "init_takes_input": takes}

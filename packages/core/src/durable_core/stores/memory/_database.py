@@ -22,6 +22,7 @@ from durable_core.stores._protocol import (
     Loaded,
     Outcome,
     PendingRow,
+    ReplyRow,
     Reuse,
     RunRow,
 )
@@ -44,6 +45,7 @@ class _Run(msgspec.Struct):
     fences: list[int] = []
     pending: dict[int, PendingRow] = {}
     inbox: dict[int, InboxRow] = {}
+    replies: dict[str, ReplyRow] = {}
 
 
 class Database:
@@ -64,13 +66,21 @@ class Database:
     # Writing
 
     def create(
-        self, row: RunRow, start: bytes, items: Mapping[str, bytes], reuse: Reuse
+        self,
+        row: RunRow,
+        start: bytes,
+        items: Mapping[str, bytes],
+        reuse: Reuse,
+        inbox: Sequence[InboxRow],
     ) -> Outcome:
         """Create a run without an owner."""
         if self._in_use(row, reuse):
             return Outcome.ID_IN_USE
 
-        self._runs[row.run_id] = _Run(row, start)
+        run = self._runs[row.run_id] = _Run(row, start)
+        for event in inbox:
+            self._put(run, event)
+
         self._add_items(row.lineage, items)
         self.version += 1
         return Outcome.ACCEPTED
@@ -155,14 +165,21 @@ class Database:
         for event in append.inbox:
             self._put(run, event)
 
+        for reply in append.replies:
+            known_reply = run.replies.get(reply.request)
+            if known_reply is None or known_reply.stage == "accepted":
+                run.replies[reply.request] = reply
+
     def send(self, run_id: str, row: InboxRow, lineage: str, items: Mapping[str, bytes]) -> Outcome:
         """Put an event into the inbox of an open run."""
         run = self._runs.get(run_id)
         if run is None or run.row.status != "running":
             return Outcome.REFUSED
 
-        self._put(run, row)
-        self._add_items(lineage, items)
+        if row.request not in run.replies:
+            self._put(run, row)
+            self._add_items(lineage, items)
+
         self.version += 1
         return Outcome.ACCEPTED
 
@@ -279,11 +296,17 @@ class Database:
             pending=[run.pending[seq] for seq in sorted(run.pending)],
             inbox=[(number, row.data) for number, row in run.inbox.items()],
             items=self.items(run.row.lineage, wanted),
+            refused=[r.request for r in run.replies.values() if r.stage == "refused"],
         )
 
     def start(self, run_id: str) -> bytes:
         """Return the start record of a run."""
         return self._run(run_id).start
+
+    def reply(self, run_id: str, request: str) -> ReplyRow | None:
+        """Return what became of an update."""
+        run = self._runs.get(run_id)
+        return None if run is None else run.replies.get(request)
 
     def items(self, lineage: str, addresses: Sequence[str]) -> dict[str, bytes]:
         """Return items by address."""

@@ -18,6 +18,7 @@ from durable_core.stores._protocol import (
     InboxRow,
     Loaded,
     Outcome,
+    ReplyRow,
     Reuse,
     RunRow,
 )
@@ -72,10 +73,16 @@ class MemoryStore:
         return self._write(add)
 
     def create(
-        self, row: RunRow, start: bytes, items: Mapping[str, bytes], *, reuse: Reuse = "always"
+        self,
+        row: RunRow,
+        start: bytes,
+        items: Mapping[str, bytes],
+        *,
+        reuse: Reuse = "always",
+        inbox: Sequence[InboxRow] = (),
     ) -> asyncio.Future[Outcome]:
         """Create a run without an owner."""
-        return self._write(lambda d: d.create(row, start, items, reuse))
+        return self._write(lambda d: d.create(row, start, items, reuse, inbox))
 
     def send(
         self, run_id: str, row: InboxRow, *, lineage: str, items: Mapping[str, bytes]
@@ -157,6 +164,10 @@ class MemoryStore:
     async def read_start(self, run_id: str) -> bytes:
         """Return the start record of a run."""
         return self._read(lambda d: d.start(run_id))
+
+    async def read_reply(self, run_id: str, request: str) -> ReplyRow | None:
+        """Return what became of an update; None while nothing is known of it."""
+        return self._read(lambda d: d.reply(run_id, request))
 
     async def read_items(self, lineage: str, addresses: Sequence[str]) -> Mapping[str, bytes]:
         """Return items by address."""

@@ -29,6 +29,7 @@ class Create(msgspec.Struct, kw_only=True):
     start: bytes
     items: Mapping[str, bytes]
     reuse: Reuse
+    inbox: Sequence[InboxRow] = ()
 
 
 class Send(msgspec.Struct, kw_only=True):
@@ -105,13 +106,16 @@ def write(
     if planted("batch.last") and len(accepted) > 1:
         accepted.pop()
 
-    activations, items, pending, inbox = _Rows(), _Rows(), _Rows(), _Rows()
+    activations, items, pending, inbox, replies = (_Rows() for _ in range(5))
     resolved: list[list[Any]] = []
     taken: list[int] = []
     for i, member in enumerate(members):
         if outcomes[i] is Outcome.ACCEPTED and isinstance(member, (Create, Send)):
             lineage = member.row.lineage if isinstance(member, Create) else member.lineage
             _add_items(items, lineage, member.items.items())
+            if isinstance(member, Create):
+                for event in member.inbox:
+                    inbox.add(member.row.run_id, event.request, event.arrived, blob=event.data)
 
     for append in accepted:
         if append.number is not None:
@@ -128,11 +132,15 @@ def write(
         for event in append.inbox:
             inbox.add(append.run_id, event.request, event.arrived, blob=event.data)
 
+        for reply in append.replies:
+            replies.add(append.run_id, reply.request, reply.stage, blob=reply.data)
+
     for name, rows in (
         ("insert_activations", activations),
         ("insert_items", items),
         ("put_pending", pending),
         ("insert_inbox", inbox),
+        ("put_replies", replies),
     ):
         if rows.rows:
             connection.execute(sql[name], rows.bindings())

@@ -26,6 +26,7 @@ from durable_core.stores._protocol import (
     Loaded,
     Outcome,
     PendingRow,
+    ReplyRow,
     Reuse,
     RunRow,
 )
@@ -92,11 +93,18 @@ class SqliteStore:
         return self._writer.submit(append)
 
     def create(
-        self, row: RunRow, start: bytes, items: Mapping[str, bytes], *, reuse: Reuse = "always"
+        self,
+        row: RunRow,
+        start: bytes,
+        items: Mapping[str, bytes],
+        *,
+        reuse: Reuse = "always",
+        inbox: Sequence[InboxRow] = (),
     ) -> asyncio.Future[Outcome]:
         """Create a run without an owner."""
         self._check_process()
-        return self._writer.submit(_batch.Create(row=row, start=start, items=items, reuse=reuse))
+        create = _batch.Create(row=row, start=start, items=items, reuse=reuse, inbox=inbox)
+        return self._writer.submit(create)
 
     def send(
         self, run_id: str, row: InboxRow, *, lineage: str, items: Mapping[str, bytes]
@@ -254,6 +262,13 @@ class SqliteStore:
         """Return the start record of a run."""
         return await self._read(lambda c: self._start(c, run_id))
 
+    async def read_reply(self, run_id: str, request: str) -> ReplyRow | None:
+        """Return what became of an update; None while nothing is known of it."""
+        found: Any = await self._read(
+            lambda c: c.execute(_SQL["reply"], (run_id, request)).fetchone()
+        )
+        return None if found is None else ReplyRow(*found)
+
     async def read_items(self, lineage: str, addresses: Sequence[str]) -> Mapping[str, bytes]:
         """Return items by address."""
         return await self._read(lambda c: _items(c, lineage, addresses))
@@ -318,8 +333,8 @@ class SqliteStore:
             asked = json.dumps([run for (run,) in rows])
             gone: list[Any] = connection.execute(_SQL["forget_runs"], (asked, before)).fetchall()
             runs = json.dumps([run for run, _ in gone])
-            for name in ("forget_starts", "forget_activations", "forget_pending", "forget_inbox"):
-                connection.execute(_SQL[name], (runs,))
+            for what in ("starts", "activations", "pending", "inbox", "replies"):
+                connection.execute(_SQL[f"forget_{what}"], (runs,))
 
             lineages = json.dumps([lineage for _, lineage in gone])
             connection.execute(_SQL["forget_items"], (lineages,))
@@ -460,6 +475,7 @@ class SqliteStore:
                 pending=pending,
                 inbox=inbox,
                 items=_items(connection, current.lineage, wanted),
+                refused=[cast("str", r) for (r,) in connection.execute(_SQL["refused"], (run,))],
             )
         finally:
             connection.execute("COMMIT")

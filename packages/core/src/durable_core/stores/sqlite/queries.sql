@@ -104,12 +104,29 @@ WHERE true
 ON CONFLICT DO NOTHING;
 
 -- name: insert_sent
--- Add events that came from outside, each only if its run is open.
+-- Add events that came from outside, each only if its run is open; an update only if it has no reply.
 INSERT INTO inbox (run, request, arrived, data)
 SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, substr(?2, 1 + (j.value ->> 3), j.value ->> 4)
 FROM json_each(?1) AS j
 WHERE EXISTS (SELECT 1 FROM run AS r WHERE r.id = j.value ->> 0 AND r.status = 'running')
+  AND NOT EXISTS (SELECT 1 FROM reply AS p WHERE p.run = j.value ->> 0 AND p.request = j.value ->> 1)
 ON CONFLICT DO NOTHING;
+
+-- name: put_replies
+-- Note what became of updates; an end stays as it is.
+INSERT INTO reply (run, request, stage, data)
+SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, substr(?2, 1 + (j.value ->> 3), j.value ->> 4)
+FROM json_each(?1) AS j
+WHERE true
+ON CONFLICT (run, request) DO UPDATE SET stage = excluded.stage, data = excluded.data WHERE reply.stage = 'accepted';
+
+-- name: reply
+-- What became of an update.
+SELECT request, stage, coalesce(data, x'') FROM reply WHERE run = ?1 AND request = ?2;
+
+-- name: refused
+-- The updates of a run that were refused.
+SELECT request FROM reply WHERE run = ?1 AND stage = 'refused';
 
 -- name: open_runs
 -- Those of the runs ?1 (a JSON array) that are open.
@@ -249,6 +266,10 @@ DELETE FROM pending WHERE run IN (SELECT j.value FROM json_each(?1) AS j);
 -- name: forget_inbox
 -- Remove the events that came for runs.
 DELETE FROM inbox WHERE run IN (SELECT j.value FROM json_each(?1) AS j);
+
+-- name: forget_replies
+-- Remove what became of the updates of runs.
+DELETE FROM reply WHERE run IN (SELECT j.value FROM json_each(?1) AS j);
 
 -- name: forget_items
 -- Remove the items of those of the lineages ?1 (a JSON array) that no run is left of.

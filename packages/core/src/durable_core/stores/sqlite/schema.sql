@@ -87,6 +87,16 @@ CREATE TABLE pending (
     PRIMARY KEY (run, seq)
 ) WITHOUT ROWID;
 
+-- What became of the updates that were sent to a run, for whoever waits for it or asks again: `stage` is accepted,
+-- then completed, or refused from the start.
+CREATE TABLE reply (
+    run TEXT NOT NULL,
+    request TEXT NOT NULL,
+    stage TEXT NOT NULL,
+    data BLOB,
+    PRIMARY KEY (run, request)
+);
+
 -- Events that wait for an activation. `request` makes a repeated sending of one event harmless.
 CREATE TABLE inbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
