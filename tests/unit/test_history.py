@@ -43,6 +43,7 @@ EVENTS = (
     h.ActivityCancelled(seq=3),
     h.TimerFired(seq=4),
     h.SignalReceived(name="approve", args=SMALL, request="r", client="me", time=9.5),
+    h.UpdateReceived(name="add", args=SMALL, request="u", client="me", time=9.5),
     h.CancelRequested(request="c", reason="late", client="me", time=9.5),
     h.Rewound(to=3, next_seq=9, reason="again", client="me", time=9.5),
 )
@@ -53,6 +54,8 @@ COMMANDS = (
     h.StartTimer(seq=6, delay=1.5, due=11.0, occurrence=3),
     h.CancelActivity(seq=1, wait=True),
     h.CancelTimer(seq=4),
+    h.AnswerUpdate(request="u", result=SMALL),
+    h.AnswerUpdate(request="v", failure=FAILURE),
     h.CompleteRun(result=SMALL),
     h.FailRun(failure=FAILURE, cancelled=True, culprits=(2,)),
     h.TerminateRun(failure=FAILURE, client="me", details=b"[1]"),
@@ -118,18 +121,24 @@ LARGE_RECORDS = [
     ),
     h.Activation(number=0, time=0.0, fence=1, commands=(h.CompleteRun(result=LARGE),)),
     h.ActivityCompleted(seq=1, result=LARGE),
+    h.UpdateReceived(name="add", args=LARGE, request="u"),
+    h.AnswerUpdate(request="u", result=LARGE),
     msgspec.structs.replace(START, args=LARGE),
 ]
 
 
 @pytest.mark.parametrize(
-    "record", LARGE_RECORDS, ids=["result", "arguments", "end", "event", "input"]
+    "record",
+    LARGE_RECORDS,
+    ids=["result", "arguments", "end", "event", "update", "answer", "input"],
 )
 def test_a_large_payload_leaves_its_record_and_comes_back(record):
     data, items = pack(record)
-    decode = {h.Activation: h.activation_from, h.Start: h.start_from}.get(
-        type(record), h.event_from
-    )
+    decode = {
+        h.Activation: h.activation_from,
+        h.Start: h.start_from,
+        h.AnswerUpdate: h.answer_from,
+    }.get(type(record), h.event_from)
     read = decode(data)
 
     assert len(data) < 500

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from durable_core.client import Client, WorkflowHandle
     from durable_core.stores import RunRow
 
-__all__ = ["cancel_run", "resume_run", "terminate_run"]
+__all__ = ["cancel_run", "find", "of_a_run", "resume_run", "say", "terminate_run"]
 
 _ENDED = ("failed", "canceled", "terminated")
 
 
-def _of_a_run(command: Callable[..., None]) -> Callable[..., None]:
+def of_a_run(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the arguments that all of these have."""
     for decorate in (
         click.option("--url", metavar="URL", help="As before the command."),
@@ -40,7 +40,7 @@ def _of_a_run(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("resume", short_help="Let a stalled or failed run go on.")
-@_of_a_run
+@of_a_run
 def resume_run(
     outer_url: str | None, workflow_id: str, run_id: str | None, url: str | None
 ) -> None:
@@ -52,7 +52,7 @@ def resume_run(
 
     async def main() -> str:
         async with connected(url or outer_url) as client:
-            _, row = await _find(client, workflow_id, run_id)
+            _, row = await find(client, workflow_id, run_id)
             status = await Statuses(client).of(row)
             outcome = await client.store.revive(row.run_id, reopen=True)
             if outcome is not Outcome.ACCEPTED:
@@ -69,12 +69,12 @@ def resume_run(
                 f"{row.task_queue!r} that knows {row.workflow_type!r} continues it"
             )
 
-    _say(asyncio.run(main()))
+    say(asyncio.run(main()))
 
 
 @click.command("cancel", short_help="Ask a run to end.")
 @click.option("--reason", default="", help="For the run's code, and for its history.")
-@_of_a_run
+@of_a_run
 def cancel_run(
     outer_url: str | None, workflow_id: str, run_id: str | None, url: str | None, reason: str
 ) -> None:
@@ -82,7 +82,7 @@ def cancel_run(
 
     async def main() -> str:
         async with connected(url or outer_url) as client:
-            handle, row = await _find(client, workflow_id, run_id)
+            handle, row = await find(client, workflow_id, run_id)
             status = await Statuses(client).of(row)
             await handle.cancel(reason=reason)
             said = f"run {row.workflow_id!r} was asked to end"
@@ -94,12 +94,12 @@ def cancel_run(
                 f"code: durable terminate {row.workflow_id}"
             )
 
-    _say(asyncio.run(main()))
+    say(asyncio.run(main()))
 
 
 @click.command("terminate", short_help="End a run at once.")
 @click.option("--reason", default="", help="For its history.")
-@_of_a_run
+@of_a_run
 def terminate_run(
     outer_url: str | None, workflow_id: str, run_id: str | None, url: str | None, reason: str
 ) -> None:
@@ -107,16 +107,21 @@ def terminate_run(
 
     async def main() -> str:
         async with connected(url or outer_url) as client:
-            handle, row = await _find(client, workflow_id, run_id)
+            handle, row = await find(client, workflow_id, run_id)
             await handle.terminate(reason=reason)
             return f"run {row.workflow_id!r} is terminated"
 
-    _say(asyncio.run(main()))
+    say(asyncio.run(main()))
 
 
-async def _find(
+async def find(
     client: Client, workflow_id: str, run_id: str | None
 ) -> tuple[WorkflowHandle[object], RunRow]:
+    """Return the run that a command is for.
+
+    Raises:
+        CallError: There is none; the error says what there is.
+    """
     handle = client.get_workflow_handle(workflow_id, run_id=run_id)
     try:
         await handle.describe()
@@ -140,5 +145,6 @@ def _why_not(row: RunRow, status: str) -> str:
     return f"run {id_!r} is {status} and needs no resuming: {how}"
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print what was done, for people."""
     click.echo(f"durable: {one_line(text)}", err=True)

@@ -13,6 +13,7 @@ from ._doctor import examine
 from ._format import one_line
 from ._list import list_runs
 from ._show import show_run
+from ._talk import signal_run, update_run
 
 __all__ = ["main"]
 
@@ -48,9 +49,11 @@ class _Group(click.Group):
 @click.version_option(package_name="durable-core", prog_name="durable")
 @click.pass_context
 def main(ctx: click.Context, url: str | None) -> None:
-    """Look at durable runs, and let them go on or end."""
+    """Look at durable runs, talk to them, and let them go on or end."""
     ctx.obj = url
 
 
-for _command in (list_runs, show_run, resume_run, cancel_run, terminate_run, examine):
+_looking = (list_runs, show_run, examine)
+_acting = (signal_run, update_run, resume_run, cancel_run, terminate_run)
+for _command in (*_looking, *_acting):
     main.add_command(_command)

@@ -1,0 +1,84 @@
+"""``durable signal`` and ``update``: what a person tells a run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import click
+
+from ._act import find, of_a_run, say
+from ._store import connected
+
+__all__ = ["signal_run", "update_run"]
+
+
+def _from_json(_context: object, _option: object, values: tuple[str, ...]) -> tuple[Any, ...]:
+    found: list[Any] = []
+    for value in values:
+        try:
+            found.append(json.loads(value))
+        except ValueError as error:
+            raise click.BadParameter(
+                f"{value!r} is no JSON ({error}): a text needs quotes, as in '\"{value}\"'"
+            ) from error
+
+    return tuple(found)
+
+
+_name = click.argument("name", metavar="NAME")
+_args = click.argument("args", metavar="[JSON]...", nargs=-1, callback=_from_json)
+
+
+@click.command("signal", short_help="Send a signal to a run.")
+@of_a_run
+@_name
+@_args
+def signal_run(
+    outer_url: str | None,
+    workflow_id: str,
+    run_id: str | None,
+    url: str | None,
+    name: str,
+    args: tuple[Any, ...],
+) -> None:
+    """Send the signal NAME to the run of the workflow ID, with arguments in JSON.
+
+    It is durable when this returns; the run handles it when it continues.
+    """
+
+    async def main() -> str:
+        async with connected(url or outer_url) as client:
+            handle, row = await find(client, workflow_id, run_id)
+            await handle.signal(name, args=args)
+            return f"the signal {name!r} was sent to run {row.workflow_id!r}"
+
+    say(asyncio.run(main()))
+
+
+@click.command("update", short_help="Send an update to a run, and print its answer.")
+@click.option("--update-id", metavar="U", help="Sent again with it, it is the same update.")
+@of_a_run
+@_name
+@_args
+def update_run(
+    outer_url: str | None,
+    workflow_id: str,
+    run_id: str | None,
+    url: str | None,
+    update_id: str | None,
+    name: str,
+    args: tuple[Any, ...],
+) -> None:
+    """Send the update NAME to the run of the workflow ID, with arguments in JSON.
+
+    Waits for a worker that serves the run, and prints the answer in JSON.
+    """
+
+    async def main() -> Any:
+        async with connected(url or outer_url) as client:
+            handle, _ = await find(client, workflow_id, run_id)
+            return await handle.execute_update(name, args=args, id=update_id)
+
+    click.echo(json.dumps(asyncio.run(main()), ensure_ascii=False))
