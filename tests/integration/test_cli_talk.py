@@ -44,7 +44,7 @@ def test_a_run_is_told_and_answers(store_url):
             assert "update add" in shown
             assert "completed" in shown
             assert (await durable("signal", "w", "end", "--url", store_url))[0] == 0
-            assert [n["text"] for n in await handle.result()] == ["x", "b"]
+            assert [n.text for n in await handle.result()] == ["x", "b"]
 
     asyncio.run(main())
 
