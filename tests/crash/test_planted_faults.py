@@ -21,6 +21,8 @@ FOUND_BY = {
     "test_a_refused_member_of_a_commit_drops_out_alone",
     "batch.last": "crash/test_acknowledgements.py::"
     "test_starts_signals_and_results_survive_a_kill_at_any_commit",
+    "began.unsaid": "crash/test_at_most_once.py::"
+    "test_what_had_begun_at_a_kill_is_unknown_and_what_had_not_begins",
     "close.unread": "integration/test_store_conformance.py::"
     "test_an_event_is_put_into_the_inbox_of_an_open_run_once[sqlite]",
     "effects.early": "integration/test_owned_runs.py::"

@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from support.processes import LIMIT, PLANTED, TESTS, Ended
 
-_PRELOADED = ("support.kill_app", "support.agents_app")
+_PRELOADED = ("support.kill_app", "support.agents_app", "support.once_app")
 
 
 class Fork:

@@ -14,6 +14,7 @@ BUGS = (
     "ack.early",  # whoever sent a signal is told before the commit
     "append.refused",  # an append that fence or number forbid is written all the same
     "batch.last",  # the last run of a group commit moves on without its activation
+    "began.unsaid",  # an at-most-once body begins without a record that it does
     "close.unread",  # a run ends over events that it has not read
     "effects.early",  # bodies start and results are told before the commit
     "event.twice",  # what arrived is applied twice

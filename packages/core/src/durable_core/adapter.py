@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CallOptions",
     "Capabilities",
+    "Delivery",
     "Engine",
     "ExceptionCodec",
     "Items",
@@ -51,6 +52,10 @@ __all__ = [
     "outside",
     "register_exception",
 ]
+
+
+Delivery = Literal["at_least_once", "at_most_once"]
+"""How often the body of an activity may begin."""
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +106,9 @@ class UnitOptions(msgspec.Struct, frozen=True, kw_only=True):
         lost_attempts_count: Whether an attempt that died with its worker counts against
             ``maximum_attempts``.
         wait_cancellation_completed: Whether cancelling waits until the outcome is known.
+        delivery: Whether a body may begin again after an attempt that did not complete, or at most
+            once: that it begins is then durable before it does, `OutcomeUnknown` is its outcome if
+            its worker dies, and only `NotStarted` is followed by another attempt.
     """
 
     start_to_close_timeout: float | None = 600.0
@@ -111,6 +119,7 @@ class UnitOptions(msgspec.Struct, frozen=True, kw_only=True):
     decide: Callable[[BaseException], RetryDecision | None] | None = None
     lost_attempts_count: bool = True
     wait_cancellation_completed: bool = False
+    delivery: Delivery = "at_least_once"
 
 
 class Items(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ Split by what the reader does next::
     DurableError
     ├── FailureError                  fails the run; raised and caught in workflow code
     │   ├── ApplicationError          raise this to fail an activity or a run with a reason
+    │   │   └── OutcomeUnknown        an at-most-once activity may have happened, or not
     │   ├── CancelledError            the run or the activity was cancelled
     │   ├── TerminatedError           the run was terminated
     │   ├── TimeoutError              a recorded timeout expired
@@ -62,7 +63,9 @@ __all__ = [
     "NotInActivityError",
     "NotInWorkflowError",
     "NotRegisteredError",
+    "NotStarted",
     "NotSupported",
+    "OutcomeUnknown",
     "ReadOnlyContextError",
     "RetryState",
     "SpinError",
@@ -135,6 +138,21 @@ class ApplicationError(FailureError):
         self.type = type
         self.non_retryable = non_retryable
         self.next_retry_delay = next_retry_delay
+
+
+class OutcomeUnknown(ApplicationError):  # the documented name
+    """An activity that may happen at most once had begun when its worker died, or was stopped.
+
+    Nobody knows whether its effect happened, and it is never begun again. Workflow code that
+    catches it may find out, and ask for another activity.
+    """
+
+
+class NotStarted(ApplicationError):  # the documented name
+    """Raised by the body of an at-most-once activity: its effect has not happened.
+
+    It may then be tried again, as its retry policy says; after any other exception it may not.
+    """
 
 
 class CancelledError(FailureError):

@@ -36,6 +36,7 @@ class Definition:
         start_to_close_timeout: Seconds one attempt may take, unless the call says otherwise.
         schedule_to_close_timeout: Seconds all attempts may take, unless the call says otherwise.
         retry_policy: Retries, unless the call says otherwise.
+        delivery: How often its body may begin, unless the call says otherwise.
         options: Those of a call that says nothing.
     """
 
@@ -45,6 +46,7 @@ class Definition:
     start_to_close_timeout: float | None = _defaults.START_TO_CLOSE
     schedule_to_close_timeout: float | None = None
     retry_policy: RetryPolicy | None = None
+    delivery: adapter.Delivery = "at_least_once"
     options: adapter.UnitOptions = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -71,6 +73,7 @@ def defn(
     start_to_close_timeout: timedelta | None = None,
     schedule_to_close_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
+    delivery: adapter.Delivery = ...,
 ) -> Callable[[F], F]: ...
 
 
@@ -82,6 +85,7 @@ def defn(
     start_to_close_timeout: timedelta | None = None,
     schedule_to_close_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
+    delivery: adapter.Delivery = "at_least_once",
 ) -> F | Callable[[F], F]:
     """Make a function an activity: a call that is recorded when a workflow makes it.
 
@@ -96,6 +100,7 @@ def defn(
         start_to_close_timeout: Default of the time that one attempt may take; 10 minutes.
         schedule_to_close_timeout: Default of the time that all attempts may take; no limit.
         retry_policy: Default of the retries; temporalio's.
+        delivery: Default of how often its body may begin, see `workflow.start_activity`.
 
     Raises:
         DefinitionError: Not a function, keyword-only parameters, or a name or timeout that makes no
@@ -126,6 +131,7 @@ def defn(
                     "schedule_to_close_timeout", schedule_to_close_timeout, None
                 ),
                 retry_policy=retry_policy,
+                delivery=delivery,
             )
         except ValueError as error:
             raise DefinitionError(f"activity {chosen!r}: {error}") from None
@@ -215,6 +221,7 @@ def definition_of(fn: object) -> Definition | None:
         start_to_close_timeout=found.start_to_close_timeout,
         schedule_to_close_timeout=found.schedule_to_close_timeout,
         retry_policy=found.retry_policy,
+        delivery=found.delivery,
     )
 
 
@@ -252,18 +259,20 @@ def unit_options(
     schedule_to_close_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
     wait_cancellation_completed: bool = False,
+    delivery: adapter.Delivery | None = None,
 ) -> adapter.UnitOptions:
     """Return the options of one call: what the call says, else the definition, else the defaults.
 
     Raises:
-        ValueError: A timeout is not positive.
+        ValueError: A timeout is not positive, or ``delivery`` is another word.
     """
     known = definition or _UNKNOWN
     given = start_to_close_timeout, schedule_to_start_timeout, schedule_to_close_timeout
-    if retry_policy is None and given == _NONE_GIVEN and not wait_cancellation_completed:
+    own = retry_policy is not None or delivery is not None or wait_cancellation_completed
+    if given == _NONE_GIVEN and not own:
         return known.options
 
-    return _options(known, *given, retry_policy, wait_cancellation_completed)
+    return _options(known, *given, retry_policy, wait_cancellation_completed, delivery)
 
 
 def _options(
@@ -273,7 +282,14 @@ def _options(
     schedule_to_close_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
     wait_cancellation_completed: bool = False,  # noqa: FBT001, FBT002
+    delivery: adapter.Delivery | None = None,
 ) -> adapter.UnitOptions:
+    delivery = known.delivery if delivery is None else delivery
+    if delivery not in typing.get_args(adapter.Delivery):
+        raise ValueError(
+            f"delivery must be one of {typing.get_args(adapter.Delivery)}, got {delivery!r}"
+        )
+
     return adapter.UnitOptions(
         start_to_close_timeout=seconds(
             "start_to_close_timeout", start_to_close_timeout, known.start_to_close_timeout
@@ -286,6 +302,7 @@ def _options(
         ),
         retry_policy=retry_policy or known.retry_policy or _DEFAULT_POLICY,
         wait_cancellation_completed=wait_cancellation_completed,
+        delivery=delivery,
     )
 
 

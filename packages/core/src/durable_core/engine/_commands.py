@@ -226,6 +226,7 @@ class Commands:
                 schedule_to_close=options.schedule_to_close_timeout,
                 schedule_to_start=options.schedule_to_start_timeout,
                 max_attempts=options.retry_policy.maximum_attempts,
+                once=options.delivery == "at_most_once",
             )
         )
         return self.next_seq

@@ -294,6 +294,7 @@ class ScheduleActivity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False
         text: JSON that is recorded for readers and may differ on replay.
         timeout, schedule_to_close, schedule_to_start, max_attempts: The options that were in force,
             for readers; times in seconds.
+        once: Whether it may begin at most once.
     """
 
     seq: int
@@ -308,6 +309,7 @@ class ScheduleActivity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False
     schedule_to_close: float | None = None
     schedule_to_start: float | None = None
     max_attempts: int = 0
+    once: bool = False
 
 
 class StartTimer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="timer"):
@@ -421,11 +423,13 @@ class PendingActivity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False)
     Attributes:
         attempts: Those that ended; a further one may be running.
         retry_at: Before this time no attempt starts.
+        began: When the attempt under way began, of an activity that may begin at most once.
     """
 
     seq: int
     attempts: tuple[Attempt, ...] = ()
     retry_at: float = 0.0
+    began: float | None = None
 
 
 def effective(activations: Iterable[Activation]) -> list[Activation]:

@@ -19,6 +19,7 @@ import msgspec
 
 from durable_core import _clock, _defaults, _faults
 from durable_core import exceptions as ex
+from durable_core._planted import planted
 from durable_core._signatures import signature
 from durable_core.activity import _context, _defn
 from durable_core.engine import idempotency_key
@@ -30,6 +31,7 @@ from durable_core.history import (
     Event,
     Failure,
     Payload,
+    PendingActivity,
 )
 from durable_core.payloads import _faithful
 from durable_core.payloads._failures import qualified_name
@@ -64,6 +66,7 @@ class Job(msgspec.Struct):
         started: When the attempt under way began, if one is.
         began: When the latest attempt began: just before the look at the lease that let its body
             start.
+        committed: Whether it is durable that the attempt under way began, or about to be.
     """
 
     pending: Pending
@@ -73,6 +76,22 @@ class Job(msgspec.Struct):
     retry_at: float = 0.0
     started: float | None = None
     began: float = 0.0
+    committed: bool = False
+
+    @property
+    def once(self) -> bool:
+        """Whether its body may begin at most once."""
+        return self.pending.unit.options.delivery == "at_most_once"
+
+    @property
+    def state(self) -> PendingActivity:
+        """What is to be known of it if the process dies."""
+        return PendingActivity(
+            seq=self.pending.seq,
+            attempts=self.attempts,
+            retry_at=self.retry_at,
+            began=self.began if self.committed else None,
+        )
 
     @property
     def what(self) -> str:
@@ -124,7 +143,8 @@ class Bodies:
         Args:
             start: Of the run.
             job: The activity; its attempts and backoff are kept up to date.
-            remember: Makes them durable, before a long backoff.
+            remember: Makes its `Job.state` durable: before a long backoff, and before a body begins
+                that may begin at most once.
 
         Raises:
             asyncio.CancelledError: The task was cancelled, be it on the run's behalf or because the
@@ -144,7 +164,7 @@ class Bodies:
                     await self._slots.acquire()
 
                 try:
-                    result = await self._attempt(start, job)
+                    result = await self._attempt(start, job, remember)
                 finally:
                     self._slots.release()
             except asyncio.CancelledError:
@@ -170,6 +190,7 @@ class Bodies:
             outcome = "timed_out" if isinstance(error, ex.TimeoutError) else "failed"
             job.attempts = (*job.attempts, self._attempted(job, outcome, failure))
             job.started = None
+            job.committed = False
             delay, why = self._next_delay(job, error, failure)
             if delay is None:
                 return ActivityFailed(
@@ -188,7 +209,7 @@ class Bodies:
                 delay,
                 start.workflow_id,
             )
-            if delay > _defaults.COMMITTED_BACKOFF:
+            if delay > _defaults.COMMITTED_BACKOFF or job.once:
                 await remember()
 
     def cancelled(self, pending: Pending, attempts: tuple[Attempt, ...]) -> Event:
@@ -244,7 +265,9 @@ class Bodies:
             type=ex.TimeoutType.SCHEDULE_TO_CLOSE,
         )
 
-    async def _attempt(self, start: Start, job: Job) -> bytes:
+    async def _attempt(
+        self, start: Start, job: Job, remember: Callable[[], Awaitable[None]]
+    ) -> bytes:
         """Run the body once and return the bytes of its result."""
         pending, unit, what = job.pending, job.pending.unit, job.what
         target = signature(job.body)
@@ -253,6 +276,13 @@ class Bodies:
         info = _info_of(start, pending, len(job.attempts) + 1, begun)
         _context.current.set(_context.Running(info, unit.resources, self._in_thread))
         _faults.reach("activity.body.before")
+        if job.once and not planted("began.unsaid"):
+            job.committed = True
+            try:
+                await remember()
+            except Exception as error:
+                raise _NotStartedError(error) from error
+
         limit, left = unit.options.start_to_close_timeout, math.inf
         if job.deadline is not None:
             left = max(job.deadline - self._clock.now(), 0.0)
@@ -324,6 +354,9 @@ class Bodies:
         after = failure.retry_after
         if isinstance(error, ex.TimeoutError) and error.type in _FINAL_TIMEOUTS:
             return None, ex.RetryState.TIMEOUT
+
+        if job.once and not isinstance(error, ex.NotStarted):
+            return None, ex.RetryState.NON_RETRYABLE_FAILURE
 
         decision = None if options.decide is None else options.decide(error)
         if decision is not None:

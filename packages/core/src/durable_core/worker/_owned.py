@@ -24,6 +24,7 @@ from durable_core.history import (
     CancelActivity,
     CancelTimer,
     Event,
+    PendingActivity,
     ScheduleActivity,
     StartTimer,
     Taken,
@@ -176,7 +177,7 @@ class OwnedRun:
 
         _takeover.warn_of_waits(self.row.workflow_id, run, resumed, now)
         for seq, state in resumed.items():
-            self._work.start_body(run.pending[seq], state.attempts, state.retry_at)
+            self._work.start_body(run.pending[seq], state)
 
         for seq, handle in () if planted("timer.forgotten") else run.timers.items():
             self._work.set_alarm(seq, handle.when())
@@ -368,7 +369,7 @@ class OwnedRun:
                 case ScheduleActivity():
                     pending = self.run.pending.get(command.seq)
                     if pending is not None:
-                        self._work.start_body(pending, (), 0.0)
+                        self._work.start_body(pending, PendingActivity(seq=command.seq))
                 case StartTimer():
                     self._work.set_alarm(command.seq, command.due)
                 case CancelTimer():

@@ -68,6 +68,10 @@ def rewind_of(activations: Sequence[Activation]) -> Rewind | None:
         return None
 
     culprits = set(last.culprits) if isinstance(last, FailRun) else set[int]()
+    # What may begin at most once is not tried again: its failure stays.
+    culprits -= {
+        c.seq for a in activations for c in a.commands if isinstance(c, ScheduleActivity) and c.once
+    }
     cancelled = isinstance(last, FailRun) and last.cancelled
     to = min(
         (

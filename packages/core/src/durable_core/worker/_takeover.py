@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from durable_core import exceptions as ex
 from durable_core import history
 from durable_core.history import Attempt, Event, PendingActivity, Rewound
@@ -59,12 +61,14 @@ def resumed(
             continue
 
         state = known.get(seq, PendingActivity(seq=seq))
-        if lost and state.retry_at <= now and loaded.row.next_number:
+        # One that may begin at most once says that it began, before it does.
+        begun = pending.unit.options.delivery == "at_least_once" or state.began is not None
+        if lost and begun and state.retry_at <= now and loaded.row.next_number:
             number = len(state.attempts) + 1
             died = Attempt(number=number, outcome="lost", ended=now, fence=loaded.row.fence)
             attempts = (*state.attempts, died)
             retry_at = now + backoff_of_lost(pending.unit.options, attempts)
-            state = PendingActivity(seq=seq, attempts=attempts, retry_at=retry_at)
+            state = replace(state, attempts=attempts, retry_at=retry_at)
 
         found[seq] = state
 

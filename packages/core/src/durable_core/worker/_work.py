@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Literal
 
+from msgspec.structs import replace
+
 from durable_core import _defaults
 from durable_core import exceptions as ex
 from durable_core.history import ActivityFailed, Attempt, PendingActivity
+from durable_core.stores import Outcome
 
 from ._arrived import LostRunError
 from ._bodies import Job, exhausted
@@ -51,7 +54,7 @@ class Work:
         clock: Clock,
         deliver: Callable[[Event], None],
         fire: Callable[[int], None],
-        remember: Callable[[Pending, PendingActivity], Awaitable[object]],
+        remember: Callable[[Pending, PendingActivity], Awaitable[Outcome]],
         broken: Callable[[BaseException], None],
         interrupted: Callable[[], None],
     ) -> None:
@@ -104,7 +107,7 @@ class Work:
             outcome: How the attempts end that are under way.
         """
         found: list[tuple[Pending, PendingActivity]] = []
-        for seq, job in self._jobs.items():
+        for job in self._jobs.values():
             attempts = job.attempts
             if job.started is not None:
                 ended = Attempt(
@@ -117,43 +120,57 @@ class Work:
                 attempts = (*attempts, ended)
 
             if attempts:
-                state = PendingActivity(seq=seq, attempts=attempts, retry_at=job.retry_at)
-                found.append((job.pending, state))
+                found.append((job.pending, replace(job.state, attempts=attempts)))
 
         return found
 
-    def start_body(self, pending: Pending, earlier: tuple[Attempt, ...], retry_at: float) -> None:
+    def start_body(self, pending: Pending, known: PendingActivity) -> None:
         """Let the body of an activity run, after the attempts that there were.
 
         Args:
             pending: The activity.
-            earlier: Attempts of earlier owners.
-            retry_at: Before this time no attempt starts.
+            known: What earlier owners made of it.
         """
-        unit = pending.unit
-        if earlier and earlier[-1].outcome == "lost" and exhausted(unit.options, earlier):
+        unit, earlier = pending.unit, known.attempts
+        if known.began is not None:
+            unknown = ex.OutcomeUnknown(
+                f"activity {unit.name!r} had begun when its worker died or was stopped, and it may "
+                "happen at most once: whether it did is not known",
+                non_retryable=True,
+            )
+            self._fail(pending, unknown, ex.RetryState.NON_RETRYABLE_FAILURE, earlier)
+        elif earlier and earlier[-1].outcome == "lost" and exhausted(unit.options, earlier):
             error = ex.ApplicationError(
                 f"activity {unit.name!r} was running when its worker died, and its retry policy "
                 "allows no further attempt",
                 type="AttemptLost",
             )
-            self._deliver(
-                ActivityFailed(
-                    seq=pending.seq,
-                    failure=self._host.failures.record(error),
-                    retry_state=ex.RetryState.MAXIMUM_ATTEMPTS_REACHED,
-                    attempts=earlier,
-                )
-            )
+            self._fail(pending, error, ex.RetryState.MAXIMUM_ATTEMPTS_REACHED, earlier)
         elif pending.future.cancel_sent:
             # Withdrawn before it began, or before its worker died: nothing is left to wait for.
             self._deliver(self._bodies.cancelled(pending, earlier))
         else:
             body = unit.body if unit.body is not None else self._host.activity(unit.name).fn
-            job = Job(pending, body, self._fence, attempts=earlier, retry_at=retry_at)
+            job = Job(pending, body, self._fence, attempts=earlier, retry_at=known.retry_at)
             self._jobs[pending.seq] = job
             coro = self._run_body(job)
             self._tasks[pending.seq] = self._loop.create_task(coro, context=pending.context)
+
+    def _fail(
+        self,
+        pending: Pending,
+        error: ex.ApplicationError,
+        why: ex.RetryState,
+        attempts: tuple[Attempt, ...],
+    ) -> None:
+        self._deliver(
+            ActivityFailed(
+                seq=pending.seq,
+                failure=self._host.failures.record(error),
+                retry_state=why,
+                attempts=attempts,
+            )
+        )
 
     def withdraw(self, seq: int) -> None:
         """Ask the body of an activity to end."""
@@ -193,8 +210,8 @@ class Work:
         pending, earlier = job.pending, job.attempts
 
         async def remember() -> None:
-            state = PendingActivity(seq=pending.seq, attempts=job.attempts, retry_at=job.retry_at)
-            await self._remember(pending, state)
+            if await self._remember(pending, job.state) is not Outcome.ACCEPTED:
+                raise LostRunError(self._start.run_id)
 
         try:
             event = await self._bodies.run(self._start, job, remember)

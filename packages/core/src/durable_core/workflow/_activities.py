@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from datetime import timedelta
 
+    from durable_core.adapter import Delivery
     from durable_core.common import RetryPolicy
 
 __all__ = ["ActivityHandle", "execute_activity", "start_activity"]
@@ -36,6 +37,7 @@ def start_activity(
     schedule_to_start_timeout: timedelta | None = ...,
     start_to_close_timeout: timedelta | None = ...,
     retry_policy: RetryPolicy | None = ...,
+    delivery: Delivery | None = ...,
     result_type: Any = ...,
     summary: str | None = ...,
 ) -> ActivityHandle[R]: ...
@@ -51,6 +53,7 @@ def start_activity(
     schedule_to_start_timeout: timedelta | None = ...,
     start_to_close_timeout: timedelta | None = ...,
     retry_policy: RetryPolicy | None = ...,
+    delivery: Delivery | None = ...,
     result_type: Any = ...,
     summary: str | None = ...,
 ) -> ActivityHandle[R]: ...
@@ -66,6 +69,7 @@ def start_activity(
     schedule_to_start_timeout: timedelta | None = ...,
     start_to_close_timeout: timedelta | None = ...,
     retry_policy: RetryPolicy | None = ...,
+    delivery: Delivery | None = ...,
     result_type: Any = ...,
     summary: str | None = ...,
 ) -> ActivityHandle[Any]: ...
@@ -80,6 +84,7 @@ def start_activity(
     schedule_to_start_timeout: timedelta | None = None,
     start_to_close_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
+    delivery: Delivery | None = None,
     result_type: Any = None,
     summary: str | None = None,
 ) -> ActivityHandle[Any]:
@@ -95,6 +100,8 @@ def start_activity(
         start_to_close_timeout: How long one attempt may take; 10 minutes unless the definition or
             this argument says otherwise.
         retry_policy: When a failed attempt is followed by another.
+        delivery: ``"at_most_once"`` for what must never happen twice: its body never begins again,
+            unless it raised `NotStarted`, and the failure is `OutcomeUnknown` if its worker died.
         result_type: What the result is decoded to, if a name is given or to override the
             annotation.
         summary: One line for people who look at the history.
@@ -104,7 +111,7 @@ def start_activity(
 
     Raises:
         CallError: ``activity`` is not an activity, or an argument cannot be encoded.
-        ValueError: A timeout is not positive.
+        ValueError: A timeout is not positive, or ``delivery`` is another word.
         NotRegisteredError: No worker of this process knows the name.
         NotInWorkflowError: Called outside workflow code.
     """
@@ -127,6 +134,7 @@ def start_activity(
         schedule_to_start_timeout=schedule_to_start_timeout,
         start_to_close_timeout=start_to_close_timeout,
         retry_policy=retry_policy,
+        delivery=delivery,
     )
     return engine.schedule(
         Unit(
@@ -152,6 +160,7 @@ async def execute_activity(
     schedule_to_start_timeout: timedelta | None = ...,
     start_to_close_timeout: timedelta | None = ...,
     retry_policy: RetryPolicy | None = ...,
+    delivery: Delivery | None = ...,
     result_type: Any = ...,
     summary: str | None = ...,
 ) -> R: ...
@@ -167,6 +176,7 @@ async def execute_activity(
     schedule_to_start_timeout: timedelta | None = ...,
     start_to_close_timeout: timedelta | None = ...,
     retry_policy: RetryPolicy | None = ...,
+    delivery: Delivery | None = ...,
     result_type: Any = ...,
     summary: str | None = ...,
 ) -> R: ...
@@ -182,6 +192,7 @@ async def execute_activity(
     schedule_to_start_timeout: timedelta | None = ...,
     start_to_close_timeout: timedelta | None = ...,
     retry_policy: RetryPolicy | None = ...,
+    delivery: Delivery | None = ...,
     result_type: Any = ...,
     summary: str | None = ...,
 ) -> Any: ...
@@ -196,6 +207,7 @@ async def execute_activity(
     schedule_to_start_timeout: timedelta | None = None,
     start_to_close_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
+    delivery: Delivery | None = None,
     result_type: Any = None,
     summary: str | None = None,
 ) -> Any:
@@ -213,6 +225,7 @@ async def execute_activity(
         schedule_to_start_timeout=schedule_to_start_timeout,
         start_to_close_timeout=start_to_close_timeout,
         retry_policy=retry_policy,
+        delivery=delivery,
         result_type=result_type,
         summary=summary,
     )
