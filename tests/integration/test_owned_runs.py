@@ -119,7 +119,7 @@ def test_a_result_that_arrives_while_a_stall_is_written_is_kept(store_url, desk)
 @pytest.mark.parametrize("at_once", [True, False], ids=["at once", "later"])
 def test_a_unit_that_is_withdrawn_and_waited_for_ends(at_once, store_url, desk):
     def serve():
-        options = UnitOptions(wait_cancellation_completed=True)
+        options = UnitOptions(cancellation="wait_cancellation_completed")
         unit = Unit(name="serve", body=desk.serve, args=("a",), options=options)
         return current_engine().schedule(unit)
 

@@ -24,7 +24,7 @@ def start(name):
 
 def patient(name):
     """Ask for an activity that, when it is cancelled, waits for its outcome."""
-    options = UnitOptions(wait_cancellation_completed=True)
+    options = UnitOptions(cancellation="wait_cancellation_completed")
     return current_engine().schedule(Unit(name="ask", body=ask, args=(name,), options=options))
 
 

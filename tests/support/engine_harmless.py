@@ -278,7 +278,9 @@ class OptionsOfAUnitChanged:
         await unit()
 
     async def new():
-        options = UnitOptions(start_to_close_timeout=None, wait_cancellation_completed=True)
+        options = UnitOptions(
+            start_to_close_timeout=None, cancellation="wait_cancellation_completed"
+        )
         await unit(options=options, raise_cause=False, in_context=False)
 
 

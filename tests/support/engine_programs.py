@@ -124,7 +124,7 @@ class Program:
         raise BrokenError
 
     async def do_patient(self, value: int) -> None:
-        options = UnitOptions(wait_cancellation_completed=True)
+        options = UnitOptions(cancellation="wait_cancellation_completed")
         unit = Unit(name="slow", body=slow, args=(value,), options=options)
         handle = current_engine().schedule(unit)
         try:

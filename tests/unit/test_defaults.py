@@ -41,6 +41,7 @@ ROWS = {
     ],
     "a lost attempt": [("LOSSES_AT_ONCE", "after a first and a second loss")],
     f"a backoff of more than {_defaults.COMMITTED_BACKOFF:g} s": [("COMMITTED_BACKOFF", "")],
+    "heartbeats": [("HEARTBEAT_EVERY", f"about every {_defaults.HEARTBEAT_EVERY:g} s")],
     "a model call": [
         ("MODEL_ATTEMPTS", f"{agents.MODEL_ATTEMPTS} attempts"),
         ("MODEL_WINDOW", minutes(agents.MODEL_WINDOW)),

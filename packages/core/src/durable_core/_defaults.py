@@ -29,6 +29,7 @@ ID_LENGTH: Final = 1000
 START_TO_CLOSE: Final = 600.0
 COMMITTED_BACKOFF: Final = 1.0
 LOSSES_AT_ONCE: Final = 2
+HEARTBEAT_EVERY: Final = 1.0
 
 # Workers
 THREADS: Final = 32

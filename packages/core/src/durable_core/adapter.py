@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CallOptions",
+    "Cancellation",
     "Capabilities",
     "Delivery",
     "Engine",
@@ -53,6 +54,9 @@ __all__ = [
     "register_exception",
 ]
 
+
+Cancellation = Literal["try_cancel", "wait_cancellation_completed", "abandon"]
+"""What cancelling an activity does, see `UnitOptions`."""
 
 Delivery = Literal["at_least_once", "at_most_once"]
 """How often the body of an activity may begin."""
@@ -105,7 +109,10 @@ class UnitOptions(msgspec.Struct, frozen=True, kw_only=True):
             the policy.
         lost_attempts_count: Whether an attempt that died with its worker counts against
             ``maximum_attempts``.
-        wait_cancellation_completed: Whether cancelling waits until the outcome is known.
+        heartbeat_timeout: Seconds after which an attempt that says nothing has failed; None is no
+            limit.
+        cancellation: What cancelling does: ask the body to end and go on at once, ask and wait
+            until the outcome is known, or go on at once and leave the body alone.
         delivery: Whether a body may begin again after an attempt that did not complete, or at most
             once: that it begins is then durable before it does, `OutcomeUnknown` is its outcome if
             its worker dies, and only `NotStarted` is followed by another attempt.
@@ -118,7 +125,8 @@ class UnitOptions(msgspec.Struct, frozen=True, kw_only=True):
     retry_policy: RetryPolicy = RetryPolicy()
     decide: Callable[[BaseException], RetryDecision | None] | None = None
     lost_attempts_count: bool = True
-    wait_cancellation_completed: bool = False
+    heartbeat_timeout: float | None = None
+    cancellation: Cancellation = "try_cancel"
     delivery: Delivery = "at_least_once"
 
 

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from ._context import Info, LoggerAdapter, in_activity, info, logger, resource, to_thread
+from ._context import (
+    Info,
+    LoggerAdapter,
+    heartbeat,
+    in_activity,
+    info,
+    is_cancelled,
+    logger,
+    resource,
+    to_thread,
+    wait_for_cancelled,
+    wait_for_cancelled_sync,
+)
 from ._defn import defn
 
 __all__ = [
     "Info",
     "LoggerAdapter",
     "defn",
+    "heartbeat",
     "in_activity",
     "info",
+    "is_cancelled",
     "logger",
     "resource",
     "to_thread",
+    "wait_for_cancelled",
+    "wait_for_cancelled_sync",
 ]

@@ -6,10 +6,10 @@ import asyncio
 import contextvars
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, ParamSpec, TypeVar, cast
+from datetime import datetime, timedelta
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -19,11 +19,15 @@ __all__ = [
     "Info",
     "LoggerAdapter",
     "current",
+    "heartbeat",
     "in_activity",
     "info",
+    "is_cancelled",
     "logger",
     "resource",
     "to_thread",
+    "wait_for_cancelled",
+    "wait_for_cancelled_sync",
 ]
 
 P = ParamSpec("P")
@@ -40,6 +44,10 @@ class Info:
         attempt: 1 for the first attempt; lost attempts count.
         scheduled_time: Time of the activation that asked for it.
         started_time: When this attempt started.
+        heartbeat_timeout: After how long without a heartbeat this attempt has failed, if it may.
+        heartbeat_details: What the latest heartbeat of the attempts before said, as far as it was
+            recorded: of an attempt that died with its process, the heartbeats of its last second
+            may be missing. Decoded as JSON's own types.
         idempotency_key: Equal for every attempt of this activity, also after crashes, and different
             from that of any other; pass it to services that deduplicate.
         workflow_id: Id of the run, as its user chose it.
@@ -60,6 +68,33 @@ class Info:
     workflow_type: str
     workflow_namespace: str
     task_queue: str
+    heartbeat_timeout: timedelta | None = None
+    heartbeat_details: Sequence[Any] = ()
+
+
+class Heart(Protocol):
+    """What hears the heartbeats of an attempt, and tells it of its end."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the body was asked to end."""
+        ...
+
+    def beat(self, details: tuple[Any, ...]) -> None:
+        """Say that the body lives.
+
+        Raises:
+            CancelledError: It was asked to end.
+        """
+        ...
+
+    async def wait_cancelled(self) -> None:
+        """Wait until it is asked to end."""
+        ...
+
+    def wait_cancelled_sync(self, timeout: float | None) -> None:
+        """As `wait_cancelled`, in a thread, for so many seconds at most."""
+        ...
 
 
 class Running(msgspec.Struct):
@@ -67,14 +102,25 @@ class Running(msgspec.Struct):
 
     Attributes:
         find_info: Makes what `info` returns. Most bodies never ask.
+        find_heart: Makes what hears heartbeats. Most bodies never ask.
         resources: What `resource` looks up.
         in_thread: Calls a function in a thread of the worker; None leaves it to the event loop.
     """
 
     find_info: Callable[[], Info]
+    find_heart: Callable[[], Heart]
     resources: Mapping[str, Any] = {}
     in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None
     _info: Info | None = None
+    _heart: Heart | None = None
+
+    @property
+    def heart(self) -> Heart:
+        """What hears heartbeats, and tells of the end."""
+        if self._heart is None:
+            self._heart = self.find_heart()
+
+        return self._heart
 
     @property
     def info(self) -> Info:
@@ -107,6 +153,54 @@ def info() -> Info:
         NotInActivityError: Called outside an activity.
     """
     return _running().info
+
+
+def heartbeat(*details: Any) -> None:
+    """Say that the body lives, and how far it came; from any thread.
+
+    The details are there for the next attempt, as ``info().heartbeat_details``: the first is
+    recorded at once, further ones about once a second, each of which is a commit.
+
+    Args:
+        details: Anything that can be recorded.
+
+    Raises:
+        CancelledError: The body was asked to end, of `durable_core.exceptions`.
+        EncodeError: A detail cannot be recorded.
+        NotInActivityError: Called outside an activity.
+    """
+    _running().heart.beat(details)
+
+
+def is_cancelled() -> bool:
+    """Return whether the body was asked to end; a sync one is told in no other way.
+
+    Raises:
+        NotInActivityError: Called outside an activity.
+    """
+    return _running().heart.cancelled
+
+
+async def wait_for_cancelled() -> None:
+    """Wait until the body is asked to end.
+
+    Raises:
+        NotInActivityError: Called outside an activity.
+    """
+    await _running().heart.wait_cancelled()
+
+
+def wait_for_cancelled_sync(timeout: timedelta | float | None = None) -> None:
+    """Wait, in a sync body, until it is asked to end, or until the time is over.
+
+    Args:
+        timeout: A timedelta, or seconds.
+
+    Raises:
+        NotInActivityError: Called outside an activity.
+    """
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    _running().heart.wait_cancelled_sync(seconds)
 
 
 def resource(role: str) -> Any:

@@ -35,6 +35,7 @@ class Definition:
         is_async: Whether the body runs on the event loop; else in a thread.
         start_to_close_timeout: Seconds one attempt may take, unless the call says otherwise.
         schedule_to_close_timeout: Seconds all attempts may take, unless the call says otherwise.
+        heartbeat_timeout: Seconds between two heartbeats, unless the call says otherwise.
         retry_policy: Retries, unless the call says otherwise.
         delivery: How often its body may begin, unless the call says otherwise.
         options: Those of a call that says nothing.
@@ -45,6 +46,7 @@ class Definition:
     is_async: bool
     start_to_close_timeout: float | None = _defaults.START_TO_CLOSE
     schedule_to_close_timeout: float | None = None
+    heartbeat_timeout: float | None = None
     retry_policy: RetryPolicy | None = None
     delivery: adapter.Delivery = "at_least_once"
     options: adapter.UnitOptions = field(init=False, compare=False, repr=False)
@@ -72,6 +74,7 @@ def defn(
     name: str | None = None,
     start_to_close_timeout: timedelta | None = None,
     schedule_to_close_timeout: timedelta | None = None,
+    heartbeat_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
     delivery: adapter.Delivery = ...,
 ) -> Callable[[F], F]: ...
@@ -84,6 +87,7 @@ def defn(
     name: str | None = None,
     start_to_close_timeout: timedelta | None = None,
     schedule_to_close_timeout: timedelta | None = None,
+    heartbeat_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
     delivery: adapter.Delivery = "at_least_once",
 ) -> F | Callable[[F], F]:
@@ -99,6 +103,8 @@ def defn(
         name: Name in histories; the function's own name by default. Keep it when renaming.
         start_to_close_timeout: Default of the time that one attempt may take; 10 minutes.
         schedule_to_close_timeout: Default of the time that all attempts may take; no limit.
+        heartbeat_timeout: Default of the time after which an attempt that says nothing has failed;
+            no limit.
         retry_policy: Default of the retries; temporalio's.
         delivery: Default of how often its body may begin, see `workflow.start_activity`.
 
@@ -130,6 +136,7 @@ def defn(
                 schedule_to_close_timeout=seconds(
                     "schedule_to_close_timeout", schedule_to_close_timeout, None
                 ),
+                heartbeat_timeout=seconds("heartbeat_timeout", heartbeat_timeout, None),
                 retry_policy=retry_policy,
                 delivery=delivery,
             )
@@ -220,6 +227,7 @@ def definition_of(fn: object) -> Definition | None:
         is_async=found.is_async,
         start_to_close_timeout=found.start_to_close_timeout,
         schedule_to_close_timeout=found.schedule_to_close_timeout,
+        heartbeat_timeout=found.heartbeat_timeout,
         retry_policy=found.retry_policy,
         delivery=found.delivery,
     )
@@ -248,7 +256,6 @@ def signature_types(fn: Callable[..., Any]) -> tuple[tuple[Any, ...], Any]:
 
 
 _DEFAULT_POLICY = RetryPolicy()
-_NONE_GIVEN = (None, None, None)
 
 
 def unit_options(
@@ -257,8 +264,9 @@ def unit_options(
     start_to_close_timeout: timedelta | None = None,
     schedule_to_start_timeout: timedelta | None = None,
     schedule_to_close_timeout: timedelta | None = None,
+    heartbeat_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
-    wait_cancellation_completed: bool = False,
+    cancellation: adapter.Cancellation | None = None,
     delivery: adapter.Delivery | None = None,
 ) -> adapter.UnitOptions:
     """Return the options of one call: what the call says, else the definition, else the defaults.
@@ -267,24 +275,33 @@ def unit_options(
         ValueError: A timeout is not positive, or ``delivery`` is another word.
     """
     known = definition or _UNKNOWN
-    given = start_to_close_timeout, schedule_to_start_timeout, schedule_to_close_timeout
-    own = retry_policy is not None or delivery is not None or wait_cancellation_completed
-    if given == _NONE_GIVEN and not own:
-        return known.options
+    given = _Given(
+        start_to_close_timeout,
+        schedule_to_start_timeout,
+        schedule_to_close_timeout,
+        heartbeat_timeout,
+        retry_policy,
+        cancellation,
+        delivery,
+    )
+    return known.options if given == _NOTHING else _options(known, given)
 
-    return _options(known, *given, retry_policy, wait_cancellation_completed, delivery)
+
+class _Given(typing.NamedTuple):
+    start_to_close: timedelta | None = None
+    schedule_to_start: timedelta | None = None
+    schedule_to_close: timedelta | None = None
+    heartbeat: timedelta | None = None
+    retry_policy: RetryPolicy | None = None
+    cancellation: adapter.Cancellation | None = None
+    delivery: adapter.Delivery | None = None
 
 
-def _options(
-    known: Definition,
-    start_to_close_timeout: timedelta | None = None,
-    schedule_to_start_timeout: timedelta | None = None,
-    schedule_to_close_timeout: timedelta | None = None,
-    retry_policy: RetryPolicy | None = None,
-    wait_cancellation_completed: bool = False,  # noqa: FBT001, FBT002
-    delivery: adapter.Delivery | None = None,
-) -> adapter.UnitOptions:
-    delivery = known.delivery if delivery is None else delivery
+_NOTHING = _Given()
+
+
+def _options(known: Definition, given: _Given = _NOTHING) -> adapter.UnitOptions:
+    delivery = given.delivery or known.delivery
     if delivery not in typing.get_args(adapter.Delivery):
         raise ValueError(
             f"delivery must be one of {typing.get_args(adapter.Delivery)}, got {delivery!r}"
@@ -292,16 +309,17 @@ def _options(
 
     return adapter.UnitOptions(
         start_to_close_timeout=seconds(
-            "start_to_close_timeout", start_to_close_timeout, known.start_to_close_timeout
+            "start_to_close_timeout", given.start_to_close, known.start_to_close_timeout
         ),
         schedule_to_start_timeout=seconds(
-            "schedule_to_start_timeout", schedule_to_start_timeout, None
+            "schedule_to_start_timeout", given.schedule_to_start, None
         ),
         schedule_to_close_timeout=seconds(
-            "schedule_to_close_timeout", schedule_to_close_timeout, known.schedule_to_close_timeout
+            "schedule_to_close_timeout", given.schedule_to_close, known.schedule_to_close_timeout
         ),
-        retry_policy=retry_policy or known.retry_policy or _DEFAULT_POLICY,
-        wait_cancellation_completed=wait_cancellation_completed,
+        heartbeat_timeout=seconds("heartbeat_timeout", given.heartbeat, known.heartbeat_timeout),
+        retry_policy=given.retry_policy or known.retry_policy or _DEFAULT_POLICY,
+        cancellation=given.cancellation or "try_cancel",
         delivery=delivery,
     )
 

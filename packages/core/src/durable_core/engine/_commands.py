@@ -226,6 +226,7 @@ class Commands:
                 schedule_to_close=options.schedule_to_close_timeout,
                 schedule_to_start=options.schedule_to_start_timeout,
                 max_attempts=options.retry_policy.maximum_attempts,
+                heartbeat=options.heartbeat_timeout,
                 once=options.delivery == "at_most_once",
             )
         )
@@ -240,7 +241,8 @@ class Commands:
     def cancel_activity(self, future: ActivityFuture) -> None:
         """Ask for the end of an activity, on behalf of its future."""
         if future.seq in self.pending:
-            self.issue(CancelActivity(seq=future.seq, wait=future.waits))
+            cancel = CancelActivity(seq=future.seq, wait=future.waits, abandon=future.abandons)
+            self.issue(cancel)
             if not future.waits:
                 del self.pending[future.seq]
 

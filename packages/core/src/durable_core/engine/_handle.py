@@ -26,13 +26,15 @@ class ActivityFuture(WorkflowFuture):
     Cancelling the task that awaits it lets `asyncio.CancelledError` out of the await at once, so
     that `asyncio.timeout` and cancel scopes behave as everywhere. Cancelling the future itself,
     from another task, raises `ActivityError` with a `CancelledError` as cause at whoever awaits
-    it. With ``wait_cancellation_completed`` either one waits for the outcome instead.
+    it. With ``wait_cancellation_completed`` either one waits for the outcome instead; with
+    ``abandon`` the body is left alone.
     """
 
     def __init__(self, *, loop: WorkflowLoop, owner: _Owner, seq: int, unit: Unit) -> None:
         super().__init__(loop=loop)
         self.seq = seq
-        self.waits = unit.options.wait_cancellation_completed
+        self.waits = unit.options.cancellation == "wait_cancellation_completed"
+        self.abandons = unit.options.cancellation == "abandon"
         self.cancel_sent = False
         self._owner = owner
         self._unit = unit

@@ -292,8 +292,8 @@ class ScheduleActivity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False
 
     Attributes:
         text: JSON that is recorded for readers and may differ on replay.
-        timeout, schedule_to_close, schedule_to_start, max_attempts: The options that were in force,
-            for readers; times in seconds.
+        timeout, schedule_to_close, schedule_to_start, heartbeat, max_attempts: The options that
+            were in force, for readers; times in seconds.
         once: Whether it may begin at most once.
     """
 
@@ -308,6 +308,7 @@ class ScheduleActivity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False
     timeout: float | None = None
     schedule_to_close: float | None = None
     schedule_to_start: float | None = None
+    heartbeat: float | None = None
     max_attempts: int = 0
     once: bool = False
 
@@ -322,10 +323,15 @@ class StartTimer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag=
 
 
 class CancelActivity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="cancel"):
-    """Withdraw an activity; what it may still bring is dropped unless it was asked to wait."""
+    """Withdraw an activity; what it may still bring is dropped unless it was asked to wait.
+
+    Attributes:
+        abandon: Whether its body is left alone.
+    """
 
     seq: int
     wait: bool = False
+    abandon: bool = False
 
 
 class CancelTimer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="untimer"):
@@ -424,12 +430,14 @@ class PendingActivity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False)
         attempts: Those that ended; a further one may be running.
         retry_at: Before this time no attempt starts.
         began: When the attempt under way began, of an activity that may begin at most once.
+        details: JSON array of what the latest heartbeat said.
     """
 
     seq: int
     attempts: tuple[Attempt, ...] = ()
     retry_at: float = 0.0
     began: float | None = None
+    details: bytes = b""
 
 
 def effective(activations: Iterable[Activation]) -> list[Activation]:

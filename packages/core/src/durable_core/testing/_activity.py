@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar, cast
 
 from durable_core.activity import Info, _context
+from durable_core.worker._heart import Heart
 
 __all__ = ["ActivityEnvironment"]
 
@@ -38,6 +39,7 @@ class ActivityEnvironment:
     Attributes:
         info: What `activity.info` returns inside; `dataclasses.replace` makes another.
         resources: What `activity.resource` returns inside, by role.
+        on_heartbeat: Called with the details of each heartbeat.
     """
 
     def __init__(
@@ -45,15 +47,26 @@ class ActivityEnvironment:
     ) -> None:
         self.info = info or dataclasses.replace(_INFO)
         self.resources: Mapping[str, Any] = resources or {}
+        self.on_heartbeat: Callable[..., None] = lambda *_: None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._heart = Heart(lambda details: self.on_heartbeat(*details))
+
+    def cancel(self) -> None:
+        """Ask what runs to end: an async body is cancelled, a sync one may ask."""
+        self._heart.cancel()
+        for task in self._tasks:
+            task.cancel()
 
     def run(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call an activity; of an ``async def`` one the awaitable is returned."""
         context = contextvars.copy_context()
-        running = _context.Running(lambda: self.info, resources=self.resources)
+        running = _context.Running(lambda: self.info, lambda: self._heart, self.resources)
         context.run(_context.current.set, running)
         outcome = context.run(fn, *args, **kwargs)
         if not inspect.iscoroutine(outcome):
             return outcome
 
         task = asyncio.get_running_loop().create_task(outcome, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return cast("R", task)

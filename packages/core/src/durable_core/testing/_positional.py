@@ -30,6 +30,7 @@ from durable_core.engine._loop import Timer, WorkflowTask, new_loop
 from durable_core.history import Failure
 from durable_core.payloads import _faithful, _json
 from durable_core.payloads._failures import Registry
+from durable_core.worker._heart import Heart
 
 __all__ = ["PositionalEngine"]
 
@@ -313,7 +314,7 @@ class _Execution:
             workflow_namespace="default",
             task_queue="positional",
         )
-        _context.current.set(_context.Running(lambda: info, resources=unit.resources))
+        _context.current.set(_context.Running(lambda: info, Heart, unit.resources))
         owner = f"activity {unit.name!r}"
         given = _faithful.decode_arguments(args, signature(unit.body), unit.arg_types, owner=owner)
         limit = unit.options.start_to_close_timeout

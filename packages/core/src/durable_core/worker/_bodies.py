@@ -12,6 +12,7 @@ import contextvars
 import logging
 import math
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +34,11 @@ from durable_core.history import (
     Payload,
     PendingActivity,
 )
-from durable_core.payloads import _faithful
+from durable_core.payloads import _faithful, _json
 from durable_core.payloads._failures import qualified_name
 
 from ._deadline import Deadline
+from ._pulse import Pulse, finder
 from ._switching import Switching
 from ._threads import Threads
 
@@ -67,6 +69,8 @@ class Job(msgspec.Struct):
         began: When the latest attempt began: just before the look at the lease that let its body
             start.
         committed: Whether it is durable that the attempt under way began, or about to be.
+        details: JSON array of what its latest heartbeat said.
+        pulse: Listens to the attempt under way.
     """
 
     pending: Pending
@@ -77,6 +81,8 @@ class Job(msgspec.Struct):
     started: float | None = None
     began: float = 0.0
     committed: bool = False
+    details: bytes = b""
+    pulse: Pulse | None = None
 
     @property
     def once(self) -> bool:
@@ -91,6 +97,7 @@ class Job(msgspec.Struct):
             attempts=self.attempts,
             retry_at=self.retry_at,
             began=self.began if self.committed else None,
+            details=self.details,
         )
 
     @property
@@ -131,9 +138,18 @@ class Bodies:
         self._slots = asyncio.Semaphore(at_once)
         self._threads = Threads(_defaults.THREADS)
         self._switching = Switching()
+        self._adopted: set[asyncio.Task[None]] = set()
+
+    def adopt(self, task: asyncio.Task[None]) -> None:
+        """Keep a body until it ends, or the worker does."""
+        self._adopted.add(task)
+        task.add_done_callback(self._adopted.discard)
 
     def close(self) -> None:
-        """Let the threads end by themselves."""
+        """Let the threads end by themselves, and end what no run waits for."""
+        for task in self._adopted:
+            task.cancel()
+
         self._switching.end()
         self._threads.close()
 
@@ -191,7 +207,13 @@ class Bodies:
             job.attempts = (*job.attempts, self._attempted(job, outcome, failure))
             job.started = None
             job.committed = False
-            delay, why = self._next_delay(job, error, failure)
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # Asked to end, it ended in its own way; nobody wants another attempt.
+                delay, why = None, int(ex.RetryState.CANCEL_REQUESTED)
+            else:
+                delay, why = self._next_delay(job, error, failure)
+
             if delay is None:
                 return ActivityFailed(
                     seq=seq, failure=failure, retry_state=why, attempts=job.attempts
@@ -273,8 +295,9 @@ class Bodies:
         target = signature(job.body)
         args = _faithful.decode_arguments(pending.args, target, unit.arg_types, owner=what)
         begun = [job.began]
-        info = _info_of(start, pending, len(job.attempts) + 1, begun)
-        _context.current.set(_context.Running(info, unit.resources, self._in_thread))
+        info = _info_of(start, job, begun)
+        pulse = job.pulse = Pulse(job, unit.options.heartbeat_timeout, remember)
+        _context.current.set(_context.Running(info, finder(pulse), unit.resources, self._in_thread))
         _faults.reach("activity.body.before")
         if job.once and not planted("began.unsaid"):
             job.committed = True
@@ -290,9 +313,16 @@ class Bodies:
         shortest = min(math.inf if limit is None else limit, left)
         scope = Deadline(None if shortest == math.inf else shortest)
         try:
-            with scope:
+            with scope, pulse:
                 result = await self._call(job, args, begun)
         except TimeoutError:
+            if pulse.expired:
+                raise ex.TimeoutError(
+                    f"{what} said nothing for its heartbeat timeout of "
+                    f"{unit.options.heartbeat_timeout:g} s",
+                    type=ex.TimeoutType.HEARTBEAT,
+                ) from None
+
             if not scope.expired:
                 raise
 
@@ -385,15 +415,15 @@ class Bodies:
         return delay, 0
 
 
-def _info_of(
-    start: Start, pending: Pending, attempt: int, begun: list[float]
-) -> Callable[[], _context.Info]:
+def _info_of(start: Start, job: Job, begun: list[float]) -> Callable[[], _context.Info]:
     """Return what makes the facts of an attempt, which few bodies ask for.
 
     Invariant: it holds none of its arguments but the last. What a body leaves behind, such as a
     connection, keeps its context, and must not keep its run in memory.
     """
-    unit = pending.unit
+    pending = job.pending
+    unit, attempt, details = pending.unit, len(job.attempts) + 1, job.details
+    beats = unit.options.heartbeat_timeout
     facts: dict[str, Any] = {
         "activity_id": str(pending.seq),
         "activity_type": unit.name,
@@ -410,6 +440,8 @@ def _info_of(
     def info() -> _context.Info:
         return _context.Info(
             **facts,
+            heartbeat_timeout=None if beats is None else timedelta(seconds=beats),
+            heartbeat_details=_json.decode_untyped(details, what="a heartbeat") if details else (),
             scheduled_time=_clock.from_timestamp(scheduled),
             started_time=_clock.from_timestamp(begun[0]),
             idempotency_key=idempotency_key(*identity),

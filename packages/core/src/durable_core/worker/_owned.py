@@ -359,6 +359,10 @@ class OwnedRun:
         self._settled.wake()
 
     def _effects(self, activation: Activation) -> None:
+        for command in activation.commands:
+            if isinstance(command, CancelActivity) and command.abandon:
+                self._work.abandon(command.seq)
+
         if self.run.closed is not None:
             self.run.handlers.warn_of_unfinished()
             self._end(None)
@@ -374,7 +378,7 @@ class OwnedRun:
                     self._work.set_alarm(command.seq, command.due)
                 case CancelTimer():
                     self._work.cancel_alarm(command.seq)
-                case CancelActivity():
+                case CancelActivity() if not command.abandon:
                     self._work.withdraw(command.seq)
                 case _:
                     pass

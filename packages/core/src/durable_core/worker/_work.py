@@ -119,7 +119,7 @@ class Work:
                 )
                 attempts = (*attempts, ended)
 
-            if attempts:
+            if attempts or job.details:
                 found.append((job.pending, replace(job.state, attempts=attempts)))
 
         return found
@@ -151,7 +151,14 @@ class Work:
             self._deliver(self._bodies.cancelled(pending, earlier))
         else:
             body = unit.body if unit.body is not None else self._host.activity(unit.name).fn
-            job = Job(pending, body, self._fence, attempts=earlier, retry_at=known.retry_at)
+            job = Job(
+                pending,
+                body,
+                self._fence,
+                attempts=earlier,
+                retry_at=known.retry_at,
+                details=known.details,
+            )
             self._jobs[pending.seq] = job
             coro = self._run_body(job)
             self._tasks[pending.seq] = self._loop.create_task(coro, context=pending.context)
@@ -175,9 +182,23 @@ class Work:
     def withdraw(self, seq: int) -> None:
         """Ask the body of an activity to end."""
         self._withdrawn.add(seq)
-        task = self._tasks.get(seq)
+        if seq in self._tasks:
+            self._ask_to_end(seq)
+
+    def _ask_to_end(self, seq: int) -> None:
+        job = self._jobs.get(seq)
+        if job is not None and job.pulse is not None:
+            # First, so that the body can tell its end from an exception of its own.
+            job.pulse.cancel()
+
+        self._tasks[seq].cancel()
+
+    def abandon(self, seq: int) -> None:
+        """Leave the body of an activity alone, also when the run ends."""
+        self._jobs.pop(seq, None)
+        task = self._tasks.pop(seq, None)
         if task is not None:
-            task.cancel()
+            self._bodies.adopt(task)
 
     def set_alarm(self, seq: int, due: float) -> None:
         """Let a timer fire at a time."""
@@ -199,8 +220,8 @@ class Work:
         for alarm in self._alarms.values():
             alarm.cancel()
 
-        for task in self._tasks.values():
-            task.cancel()
+        for seq in list(self._tasks):
+            self._ask_to_end(seq)
 
     def _ring(self, seq: int) -> None:
         self._alarms.pop(seq, None)

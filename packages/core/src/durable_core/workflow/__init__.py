@@ -6,7 +6,12 @@ effect, and everything that may answer differently the next time, goes through a
 
 from __future__ import annotations
 
-from ._activities import ActivityHandle, execute_activity, start_activity
+from ._activities import (
+    ActivityCancellationType,
+    ActivityHandle,
+    execute_activity,
+    start_activity,
+)
 from ._calls import (
     Info,
     LoggerAdapter,
@@ -48,6 +53,7 @@ from ._setting import (
 from ._waiting import as_completed, wait
 
 __all__ = [
+    "ActivityCancellationType",
     "ActivityHandle",
     "HandlerUnfinishedPolicy",
     "Info",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from durable_core._arguments import UNSET, arguments
@@ -16,12 +17,30 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from datetime import timedelta
 
-    from durable_core.adapter import Delivery
+    from durable_core.adapter import Cancellation, Delivery
     from durable_core.common import RetryPolicy
 
-__all__ = ["ActivityHandle", "execute_activity", "start_activity"]
+__all__ = ["ActivityCancellationType", "ActivityHandle", "execute_activity", "start_activity"]
 
 R = TypeVar("R")
+
+
+class ActivityCancellationType(IntEnum):
+    """What cancelling an activity does."""
+
+    TRY_CANCEL = 0
+    """Ask its body to end, and go on at once."""
+    WAIT_CANCELLATION_COMPLETED = 1
+    """Ask its body to end, and wait until the outcome is known, which may be a result."""
+    ABANDON = 2
+    """Go on at once and leave the body alone; what it brings is dropped. A crash ends it."""
+
+
+_CANCELLATIONS: dict[ActivityCancellationType, Cancellation | None] = {
+    ActivityCancellationType.TRY_CANCEL: None,
+    ActivityCancellationType.WAIT_CANCELLATION_COMPLETED: "wait_cancellation_completed",
+    ActivityCancellationType.ABANDON: "abandon",
+}
 
 ActivityHandle = asyncio.Future
 """A started activity: await it for the result, ``cancel()`` it to ask for its cancellation."""
@@ -36,7 +55,9 @@ def start_activity(
     schedule_to_close_timeout: timedelta | None = ...,
     schedule_to_start_timeout: timedelta | None = ...,
     start_to_close_timeout: timedelta | None = ...,
+    heartbeat_timeout: timedelta | None = ...,
     retry_policy: RetryPolicy | None = ...,
+    cancellation_type: ActivityCancellationType = ...,
     delivery: Delivery | None = ...,
     result_type: Any = ...,
     summary: str | None = ...,
@@ -52,7 +73,9 @@ def start_activity(
     schedule_to_close_timeout: timedelta | None = ...,
     schedule_to_start_timeout: timedelta | None = ...,
     start_to_close_timeout: timedelta | None = ...,
+    heartbeat_timeout: timedelta | None = ...,
     retry_policy: RetryPolicy | None = ...,
+    cancellation_type: ActivityCancellationType = ...,
     delivery: Delivery | None = ...,
     result_type: Any = ...,
     summary: str | None = ...,
@@ -68,7 +91,9 @@ def start_activity(
     schedule_to_close_timeout: timedelta | None = ...,
     schedule_to_start_timeout: timedelta | None = ...,
     start_to_close_timeout: timedelta | None = ...,
+    heartbeat_timeout: timedelta | None = ...,
     retry_policy: RetryPolicy | None = ...,
+    cancellation_type: ActivityCancellationType = ...,
     delivery: Delivery | None = ...,
     result_type: Any = ...,
     summary: str | None = ...,
@@ -83,7 +108,9 @@ def start_activity(
     schedule_to_close_timeout: timedelta | None = None,
     schedule_to_start_timeout: timedelta | None = None,
     start_to_close_timeout: timedelta | None = None,
+    heartbeat_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
+    cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
     delivery: Delivery | None = None,
     result_type: Any = None,
     summary: str | None = None,
@@ -99,7 +126,10 @@ def start_activity(
         schedule_to_start_timeout: How long it may wait for its first attempt to begin; no limit.
         start_to_close_timeout: How long one attempt may take; 10 minutes unless the definition or
             this argument says otherwise.
+        heartbeat_timeout: After how long an attempt has failed whose body says nothing by
+            `activity.heartbeat`; no limit.
         retry_policy: When a failed attempt is followed by another.
+        cancellation_type: What cancelling the handle, or the task that awaits it, does.
         delivery: ``"at_most_once"`` for what must never happen twice: its body never begins again,
             unless it raised `NotStarted`, and the failure is `OutcomeUnknown` if its worker died.
         result_type: What the result is decoded to, if a name is given or to override the
@@ -133,7 +163,9 @@ def start_activity(
         schedule_to_close_timeout=schedule_to_close_timeout,
         schedule_to_start_timeout=schedule_to_start_timeout,
         start_to_close_timeout=start_to_close_timeout,
+        heartbeat_timeout=heartbeat_timeout,
         retry_policy=retry_policy,
+        cancellation=_CANCELLATIONS[cancellation_type],
         delivery=delivery,
     )
     return engine.schedule(
@@ -159,7 +191,9 @@ async def execute_activity(
     schedule_to_close_timeout: timedelta | None = ...,
     schedule_to_start_timeout: timedelta | None = ...,
     start_to_close_timeout: timedelta | None = ...,
+    heartbeat_timeout: timedelta | None = ...,
     retry_policy: RetryPolicy | None = ...,
+    cancellation_type: ActivityCancellationType = ...,
     delivery: Delivery | None = ...,
     result_type: Any = ...,
     summary: str | None = ...,
@@ -175,7 +209,9 @@ async def execute_activity(
     schedule_to_close_timeout: timedelta | None = ...,
     schedule_to_start_timeout: timedelta | None = ...,
     start_to_close_timeout: timedelta | None = ...,
+    heartbeat_timeout: timedelta | None = ...,
     retry_policy: RetryPolicy | None = ...,
+    cancellation_type: ActivityCancellationType = ...,
     delivery: Delivery | None = ...,
     result_type: Any = ...,
     summary: str | None = ...,
@@ -191,7 +227,9 @@ async def execute_activity(
     schedule_to_close_timeout: timedelta | None = ...,
     schedule_to_start_timeout: timedelta | None = ...,
     start_to_close_timeout: timedelta | None = ...,
+    heartbeat_timeout: timedelta | None = ...,
     retry_policy: RetryPolicy | None = ...,
+    cancellation_type: ActivityCancellationType = ...,
     delivery: Delivery | None = ...,
     result_type: Any = ...,
     summary: str | None = ...,
@@ -206,7 +244,9 @@ async def execute_activity(
     schedule_to_close_timeout: timedelta | None = None,
     schedule_to_start_timeout: timedelta | None = None,
     start_to_close_timeout: timedelta | None = None,
+    heartbeat_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
+    cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
     delivery: Delivery | None = None,
     result_type: Any = None,
     summary: str | None = None,
@@ -224,7 +264,9 @@ async def execute_activity(
         schedule_to_close_timeout=schedule_to_close_timeout,
         schedule_to_start_timeout=schedule_to_start_timeout,
         start_to_close_timeout=start_to_close_timeout,
+        heartbeat_timeout=heartbeat_timeout,
         retry_policy=retry_policy,
+        cancellation_type=cancellation_type,
         delivery=delivery,
         result_type=result_type,
         summary=summary,
