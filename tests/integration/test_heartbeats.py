@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import time
 from datetime import timedelta
@@ -193,6 +194,39 @@ def test_an_attempt_that_falls_silent_has_failed(store_url, name):
                 assert "asked to end" in seen[2]
 
     asyncio.run(main())
+
+
+def test_what_a_body_leaves_behind_is_not_heard_any_more(store_url, monkeypatch):
+    monkeypatch.setattr(_defaults, "HEARTBEAT_EVERY", 0.0)
+
+    def beat():
+        time.sleep(0.1)
+        try:
+            activity.heartbeat("late")
+        except CancelledError as error:
+            seen.append(str(error))
+
+    @activity.defn
+    async def leaving() -> None:
+        activity.heartbeat("first")
+        threading.Thread(target=contextvars.copy_context().run, args=(beat,)).start()
+
+    @workflow.defn
+    async def flow() -> None:
+        await leaving()
+        await asyncio.sleep(0.5)
+
+    async def main():
+        async with working(store_url, workflows=[flow], activities=[leaving]) as client:
+            handle = await begin(client, flow)
+            await eventually(lambda: seen, "the late heartbeat")
+            await asyncio.sleep(0.1)
+            loaded = await client.store.load(await client.store.find("default", "w"))
+            assert [row.kind for row in loaded.pending] == ["timer"]
+            await handle.result()
+
+    asyncio.run(main())
+    assert "nobody waits for it any more" in seen[0]
 
 
 def test_an_attempt_that_speaks_lives_on(store_url):

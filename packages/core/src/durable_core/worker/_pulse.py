@@ -49,6 +49,7 @@ class Pulse:
         self._later: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._cancelled = False
+        self._over = False
         self.expired = False
 
     def __enter__(self) -> None:
@@ -66,9 +67,10 @@ class Pulse:
             if handle is not None:
                 handle.cancel()
 
-        if kind is not None:
-            self.cancel()
-
+        # What the body left behind may go on to beat: nothing of it is recorded any more.
+        self._over = True
+        self._job.pulse = None
+        self.cancel()
         if self.expired:
             # Somebody else may have cancelled the task as well, which comes first.
             alone = self._task.uncancel() <= self._cancelling
@@ -92,14 +94,17 @@ class Pulse:
 
     def hear(self, details: bytes) -> None:
         """Take what a heartbeat said; from any thread."""
-        self._loop.call_soon_threadsafe(self._heard, details)
+        if self._over:
+            return
 
-    def _heard(self, details: bytes) -> None:
-        now = self._loop.time()
-        self._silent_since = now
+        # At once: the body may fail before the loop gets its turn.
         self._job.details = details
-        if self._later is None:
-            wait = max(self._recorded_at + self._every - now, 0.0)
+        self._silent_since = self._loop.time()
+        self._loop.call_soon_threadsafe(self._plan)
+
+    def _plan(self) -> None:
+        if self._later is None and not self._over:
+            wait = max(self._recorded_at + self._every - self._loop.time(), 0.0)
             self._later = self._loop.call_later(wait, self._record)
 
     def _record(self) -> None:
@@ -111,13 +116,16 @@ class Pulse:
         self._recording = self._loop.create_task(self._recorded())
 
     async def _recorded(self) -> None:
+        if self._over:
+            return
+
         said = self._job.details
         try:
             await self._remember()
         except Exception:  # noqa: BLE001  # whoever owns the run learns of it by its own next write
             return
 
-        if self._job.details != said and self._later is None and not self._task.done():
+        if self._job.details != said and self._later is None and not self._over:
             self._later = self._loop.call_later(self._every, self._record)
 
     def _look(self) -> None:
