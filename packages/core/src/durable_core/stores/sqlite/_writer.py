@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Writer"]
 
 _BUSY_LIMIT = 60.0
+_PATIENCE = 1.0
 # So many writes do not wait for the rest of the pass: their commit goes on beside it.
 _TOGETHER = 64
 
@@ -211,7 +212,7 @@ class Writer:
             return self._commit_in_turn(batch, deadline)
 
     def _commit_in_turn(self, batch: list[_Request], deadline: float) -> list[Any]:
-        wait = 0.0005
+        wait, patient = 0.0005, time.monotonic() + _PATIENCE
         while True:
             try:
                 with _open.translated(str(self._path)), self._handle.use() as connection:
@@ -229,7 +230,8 @@ class Writer:
             # SQLite's own handler backs off to a tenth of a second; another writer needs a
             # millisecond.
             time.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311
-            wait = min(wait * 2, 0.02)
+            # Whoever has waited long looks more often, or it would never be the first among many.
+            wait = min(wait * 2, 0.02) if time.monotonic() < patient else 0.001
 
     def _try_commit(self, connection: apsw.Connection, batch: list[_Request]) -> list[Any]:
         begun = False
