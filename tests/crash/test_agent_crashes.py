@@ -74,7 +74,9 @@ def test_a_run_whose_takers_are_killed_at_the_claim_comes_to_its_end(houses, und
 def test_a_run_killed_while_it_waits_for_a_retry_waits_for_the_rest(houses, undisturbed):
     expected, once = undisturbed
     house = houses("waiting")
-    house.server.add_fault(FaultRule(fault=Fault(kind="status", status=429, retry_after=10), turn=1))
+    house.server.add_fault(
+        FaultRule(fault=Fault(kind="status", status=429, retry_after=10), turn=1)
+    )
     process = house.start()
     until(lambda: any(e.status == "retrying" for e in house.activities()), "a failed attempt")
     process.kill()
