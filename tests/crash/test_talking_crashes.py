@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from durable_core import Client, _faults
+from durable_core import Client, Worker, _faults
 from support import talk_app
 from support.ledger import Ledger
 
@@ -105,6 +105,42 @@ def test_no_signal_or_update_is_lost_or_handled_twice_over_kills(
     print(
         f"{trials} trials, {trials * signals} signals and updates, {trials * kills} kills, seed {seed}"
     )
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("how", ["here", "elsewhere"])
+def test_a_run_that_is_started_with_a_signal_is_there_with_it_or_not_at_all(
+    how, processes, tmp_path, ledger
+):
+    """At every commit of the process that starts it, before and after."""
+
+    async def look(url):
+        async with await Client.connect(url) as client:
+            if await client.store.find("default", "w") is None:
+                return None
+
+            worker = Worker(
+                client, task_queue=talk_app.QUEUE, workflows=[talk_app.Collector], activities=[]
+            )
+            async with worker:
+                handle = client.get_workflow_handle("w")
+                await handle.signal(talk_app.Collector.end)
+                return await handle.result()
+
+    found = []
+    for point in ("store.commit.before", "store.commit.after"):
+        for n in range(1, 20):
+            url = f"sqlite:///{tmp_path}/{point}-{n}.db"
+            surroundings = {"DURABLE_URL": url, "LEDGER": ledger.path}
+            ended = processes.run(APP, "start", how, fault=f"{point}:{n}", **surroundings)
+            found.append((ended.killed, "started" in ended.output, asyncio.run(look(url))))
+            if not ended.killed:
+                break
+
+    assert {got is None or got == [[7], []] for _, _, got in found} == {True}, found
+    # None that was told of, and both at a kill.
+    assert all(got for _, started, got in found if started)
+    assert {got is None for killed, _, got in found if killed} == {True, False}
 
 
 @pytest.mark.timeout(120)

@@ -1,12 +1,13 @@
 """Runs that are talked to, and a run that goes on after failures, for kills.
 
-``worker`` serves the queue until it is killed. ``again`` calls `steps`, which fails at the step that
+``worker`` serves the queue until it is killed. ``start`` starts a run with a signal. ``again`` calls `steps`, which fails at the step that
 the variable ``BROKEN`` names, and prints its result or its failure.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 
@@ -86,6 +87,18 @@ async def serve() -> None:
         await asyncio.Event().wait()
 
 
+async def start(how: str) -> None:
+    """Start a run with a first message, in a process that may serve it too."""
+    async with await Client.connect() as client:
+        worker = Worker(client, task_queue=QUEUE, workflows=[Collector], activities=[note])
+        async with worker if how == "here" else contextlib.nullcontext():
+            await client.start_workflow(
+                Collector.run, id="w", task_queue=QUEUE, start_signal="put", start_signal_args=[7]
+            )
+            print("started", flush=True)
+            await asyncio.sleep(0.2 if how == "here" else 0)
+
+
 async def again() -> None:
     try:
         print("result", await execute_workflow(steps, id="steps", on_failed="resume"))
@@ -94,4 +107,10 @@ async def again() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve() if sys.argv[1] == "worker" else again())
+    match sys.argv[1:]:
+        case ["worker"]:
+            asyncio.run(serve())
+        case ["start", how]:
+            asyncio.run(start(how))
+        case _:
+            asyncio.run(again())
