@@ -52,7 +52,11 @@ def test_a_run_is_told_and_answers(store_url):
 @pytest.mark.parametrize(
     ("arguments", "code", "why"),
     [
-        (["update", "w", "add", '{"text": ""}'], 1, "was refused: ValueError: a note needs a text"),
+        (
+            ["update", "w", "add", '{"text": ""}'],
+            1,
+            "was rejected: ValueError: a note needs a text",
+        ),
         (["update", "w", "nothing"], 1, "has no update 'nothing'; it has 'add', 'rename'"),
         (["update", "w", "add", "x"], 2, "'x' is no JSON"),
         (["signal", "nobody", "end"], 1, "no run with the workflow id 'nobody'"),

@@ -196,6 +196,23 @@ def test_an_attempt_that_falls_silent_has_failed(store_url, name):
     asyncio.run(main())
 
 
+def test_details_that_cannot_be_recorded_are_refused_where_they_are_said(store_url):
+    @activity.defn(retry_policy=RetryPolicy(maximum_attempts=1))
+    async def odd() -> None:
+        activity.heartbeat(object())
+
+    @workflow.defn
+    async def flow() -> None:
+        await odd()
+
+    async def main():
+        async with working(store_url, workflows=[flow], activities=[odd]) as client:
+            with pytest.raises(Exception, match="the details of a heartbeat"):
+                await (await begin(client, flow)).result()
+
+    asyncio.run(main())
+
+
 def test_what_a_body_leaves_behind_is_not_heard_any_more(store_url, monkeypatch):
     monkeypatch.setattr(_defaults, "HEARTBEAT_EVERY", 0.0)
 
@@ -276,7 +293,40 @@ def test_cancelling_does_what_its_type_says(store_url, kind, how, result, after)
     asyncio.run(main())
 
 
-def test_details_that_cannot_be_recorded_are_refused_where_they_are_said():
+def test_an_abandoned_body_leaves_no_row(store_url, monkeypatch):
+    monkeypatch.setattr(_defaults, "HEARTBEAT_EVERY", 0.0)
+
+    @activity.defn(retry_policy=SOON)
+    async def beating() -> None:
+        seen.append("begun")
+        for _ in range(20):
+            activity.heartbeat("alive")
+            await asyncio.sleep(0.01)
+
+        seen.append("ended")
+
+    @workflow.defn
+    async def flow() -> None:
+        handle = workflow.start_activity(
+            beating, cancellation_type=ActivityCancellationType.ABANDON
+        )
+        await asyncio.sleep(0.05)
+        handle.cancel()
+        await asyncio.sleep(1)
+
+    async def main():
+        async with working(store_url, workflows=[flow], activities=[beating]) as client:
+            handle = await begin(client, flow)
+            await eventually(lambda: "ended" in seen, "the body")
+            loaded = await client.store.load(await client.store.find("default", "w"))
+            assert [row.kind for row in loaded.pending] == ["timer"]
+            await handle.result()
+
+    asyncio.run(main())
+    assert seen == ["begun", "ended"]
+
+
+def test_a_test_hears_what_a_body_says():
     environment = ActivityEnvironment()
     said = []
     environment.on_heartbeat = lambda *details: said.append(details)

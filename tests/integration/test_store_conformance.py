@@ -150,16 +150,16 @@ def test_what_became_of_an_update_is_kept_and_its_end_never_changes(store):
         assert await store.read_reply("r", "b") is None
         assert await store.read_reply("nobody", "a") is None
         # Without an activation, too.
-        replies = [ReplyRow("a", "completed", b"1"), ReplyRow("b", "refused", b"no")]
+        replies = [ReplyRow("a", "completed", b"1"), ReplyRow("b", "rejected", b"no")]
         assert await store.append(step("r", worker, None, replies=replies)) is ACCEPTED
         later = [ReplyRow("a", "completed", b"2"), ReplyRow("b", "accepted")]
         assert await store.append(step("r", worker, 1, replies=later)) is ACCEPTED
         assert await store.read_reply("r", "a") == ReplyRow("a", "completed", b"1")
-        assert await store.read_reply("r", "b") == ReplyRow("b", "refused", b"no")
+        assert await store.read_reply("r", "b") == ReplyRow("b", "rejected", b"no")
         await create(store, "s")
-        told = [ReplyRow("a", "accepted"), ReplyRow("b", "refused", b"no")]
+        told = [ReplyRow("a", "accepted"), ReplyRow("b", "rejected", b"no")]
         assert await store.append(replace(claim("s", worker, fence=0), replies=told)) is ACCEPTED
-        assert (await store.load(await store.find("default", "workflow-s"))).refused == ["b"]
+        assert (await store.load(await store.find("default", "workflow-s"))).rejected == ["b"]
         # What has a reply is accepted and waits for nothing.
         for request in ("a", "b", "c"):
             assert await store.send("r", sent(request), lineage="r", items={}) is ACCEPTED

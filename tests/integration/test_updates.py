@@ -1,4 +1,4 @@
-"""Updates: accepted or refused, answered once, asked for again."""
+"""Updates: accepted or rejected, answered once, asked for again."""
 
 from __future__ import annotations
 
@@ -8,22 +8,30 @@ import logging
 import uuid
 
 import pytest
-from durable_core import Client, _defaults, workflow
+from durable_core import Client, _defaults, activity, workflow
 from durable_core.client import WithStartWorkflowOperation, WorkflowUpdateStage
-from durable_core.common import RawValue, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable_core.common import (
+    RawValue,
+    RetryPolicy,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
 from durable_core.exceptions import (
     ApplicationError,
     ArgumentError,
     DefinitionError,
     ReadOnlyContextError,
     WorkflowAlreadyStartedError,
+    WorkflowFailureError,
     WorkflowNotFoundError,
     WorkflowStalledError,
     WorkflowUpdateFailedError,
 )
+from durable_core.stores import Outcome
 from support.talking import QUEUE, Inbox, Note, begin, both, working
 from support.waiting import eventually
 
+ADMITTED = WorkflowUpdateStage.ADMITTED
 ACCEPTED = WorkflowUpdateStage.ACCEPTED
 COMPLETED = WorkflowUpdateStage.COMPLETED
 USE_EXISTING = WorkflowIDConflictPolicy.USE_EXISTING
@@ -74,7 +82,7 @@ def test_an_update_is_answered_wherever_it_comes_from(talkers):
     asyncio.run(main())
 
 
-def test_a_refused_update_leaves_no_trace_and_is_refused_again(talkers):
+def test_a_rejected_update_leaves_no_trace_and_is_rejected_again(talkers):
     async def main():
         async with talkers() as (near, far):
             await begin(near, Inbox.run, "ann")
@@ -86,7 +94,7 @@ def test_a_refused_update_leaves_no_trace_and_is_refused_again(talkers):
                     Inbox.add, Note(""), id="bad", wait_for_stage=ACCEPTED
                 )
                 with pytest.raises(
-                    WorkflowUpdateFailedError, match="was refused.*needs a text"
+                    WorkflowUpdateFailedError, match="was rejected.*needs a text"
                 ) as e:
                     await sent.result()
 
@@ -113,7 +121,7 @@ def test_a_refused_update_leaves_no_trace_and_is_refused_again(talkers):
         ("nothing", [], "has no update 'nothing'; it has 'add', 'rename'"),
     ],
 )
-def test_what_the_run_cannot_take_is_refused_and_disturbs_nothing(store_url, name, args, why):
+def test_what_the_run_cannot_take_is_rejected_and_disturbs_nothing(store_url, name, args, why):
     async def main():
         async with both(store_url) as (near, far):
             await begin(near, Inbox.run, "ann")
@@ -234,7 +242,7 @@ class Meddling:
                 workflow.uuid4()
 
 
-def test_a_validator_that_changes_its_run_refuses_the_update(store_url):
+def test_a_validator_that_changes_its_run_rejects_the_update(store_url):
     async def main():
         async with working(store_url, workflows=[Meddling]) as client:
             handle = await begin(client, Meddling.run)
@@ -298,7 +306,7 @@ def test_an_update_starts_its_run_or_goes_to_the_open_one(store_url, local):
 
 
 @pytest.mark.parametrize("local", [True, False], ids=["here", "elsewhere"])
-def test_a_refused_update_leaves_its_run_started(store_url, local):
+def test_a_rejected_update_leaves_its_run_started(store_url, local):
     async def main():
         async with both(store_url) as (near, far):
             start = WithStartWorkflowOperation(
@@ -373,12 +381,120 @@ def test_an_update_wakes_a_run_that_is_out_of_memory(store_url, monkeypatch):
     asyncio.run(main())
 
 
+def test_who_waits_for_an_update_sleeps_while_its_run_comes_and_goes(store_url, monkeypatch):
+    """The run is let go, comes back by a signal, and answers later: few looks at the store."""
+    monkeypatch.setattr(_defaults, "EVICT_AFTER", 0.1)
+
+    async def main():
+        async with working(store_url) as client:
+            handle = await begin(client, Inbox.run, "ann")
+            sent = await handle.start_update(Inbox.add, Note("slow", 1500), wait_for_stage=ACCEPTED)
+            looks, read = [], client.store.read_reply
+
+            async def counted(*asked):
+                looks.append(asked)
+                return await read(*asked)
+
+            monkeypatch.setattr(client.store, "read_reply", counted)
+            waiting = asyncio.create_task(sent.result())
+            await eventually(lambda: not client.workers[0]._owned, "an eviction")
+            await handle.signal(Inbox.take, Note("back"))
+            monkeypatch.setattr(_defaults, "EVICT_AFTER", 60.0)
+            assert await waiting == 2
+            assert len(looks) < 60
+
+    asyncio.run(main())
+
+
+broken: set[str] = set()
+allowed: set[int] = set()
+
+
+@activity.defn(retry_policy=RetryPolicy(maximum_attempts=1))
+async def fragile() -> None:
+    if broken:
+        raise ApplicationError("broken")
+
+
+@workflow.defn
+class Failing:
+    """Meets a failure, goes on for a while, and fails by it."""
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+        self.met = self.ends = False
+
+    @workflow.run
+    async def run(self) -> None:
+        try:
+            await fragile()
+        except ApplicationError:
+            self.met = True
+            await workflow.wait_condition(lambda: self.ends)
+            raise
+
+    @workflow.signal
+    def end(self) -> None:
+        self.ends = True
+
+    @workflow.update
+    def put(self, number: int) -> int:
+        self.taken.append(number)
+        return len(self.taken)
+
+    @put.validator
+    def check(self, number: int) -> None:
+        if number not in allowed:
+            raise ValueError(f"{number} is not allowed")
+
+    @workflow.query
+    def numbers(self) -> list[int]:
+        return self.taken if self.met or self.ends else []
+
+
+def test_what_was_accepted_before_a_failure_is_handled_again_and_nothing_else_unasked(store_url):
+    def opened():
+        return working(store_url, workflows=[Failing], activities=[fragile])
+
+    async def main():
+        broken.add("it")
+        allowed.update({1, 2})
+        async with opened() as client:
+            handle = await begin(client, Failing.run)
+            while not await handle.query(Failing.numbers):
+                # Some of them come after the failure, and are set aside with what followed it.
+                await handle.execute_update(Failing.put, 1)
+
+            put = len(await handle.query(Failing.numbers))
+            assert await handle.execute_update(Failing.put, 2, id="two") == put + 1
+            await handle.signal(Failing.end)
+            with pytest.raises(WorkflowFailureError):
+                await handle.result()
+
+        broken.clear()
+        allowed.clear()
+        async with await Client.connect(store_url) as client:
+            row = await client.store.find("default", "w")
+            assert await client.store.revive(row.run_id, reopen=True) is Outcome.ACCEPTED
+            handle = client.get_workflow_handle("w")
+            new = await handle.start_update(Failing.put, 3, wait_for_stage=ADMITTED)
+            old = await handle.start_update(Failing.put, 9, id="two", wait_for_stage=ADMITTED)
+            async with opened():
+                with pytest.raises(WorkflowUpdateFailedError, match="3 is not allowed"):
+                    await new.result()
+
+                assert await old.result() == put + 1
+                assert await handle.query(Failing.numbers) == [*[1] * put, 2]
+
+    asyncio.run(main())
+
+
 def test_an_update_to_a_run_that_no_worker_has_waits_for_one(store_url):
     async def main():
         async with await Client.connect(store_url) as client:
             handle = await begin(client, Inbox.run, "ann")
             sent = await handle.start_update(
-                Inbox.add, Note("early"), id="u", wait_for_stage=WorkflowUpdateStage.ADMITTED
+                Inbox.add, Note("early"), id="u", wait_for_stage=ADMITTED
             )
             told = updates_of((await handle.fetch_history()).timeline())
             assert [(e.key, e.status) for e in told] == [("u", "waiting")]
@@ -467,11 +583,17 @@ def test_what_is_no_update_is_refused_with_the_remedy(store_url):
             with pytest.raises(DefinitionError, match="no update.*@workflow.update"):
                 await handle.execute_update(Inbox.take, Note("a"))
 
-            with pytest.raises(ArgumentError, match="not empty, got ''"):
+            with pytest.raises(ArgumentError, match="1 to 1000 characters, got ''"):
                 await handle.execute_update(Inbox.add, Note("a"), id="")
+
+            with pytest.raises(ArgumentError, match="1 to 1000 characters"):
+                await handle.execute_update(Inbox.add, Note("a"), id="x" * 1001)
 
             with pytest.raises(ArgumentError):
                 await handle.execute_update(Inbox.add)
+
+            with pytest.raises(ArgumentError, match="a list of arguments, got 'text'"):
+                await begin(client, Inbox.run, "ann", start_signal="take", start_signal_args="text")
 
     asyncio.run(main())
 

@@ -25,7 +25,7 @@ Split by what the reader does next::
     │   ├── WorkflowAlreadyStartedError
     │   └── WorkflowNotFoundError
     ├── WorkflowFailureError          what a client gets of a failed run; its ``cause`` says why
-    ├── WorkflowUpdateFailedError     what a client gets of a failed or refused update; as above
+    ├── WorkflowUpdateFailedError     what a client gets of a failed or rejected update; as above
     ├── WorkflowBugError              fix the workflow code; the run is kept and continues
     │   ├── WorkflowStalledError      what a client gets when a run stalled
     │   ├── NonDeterminismError       replay asked for other commands than the record holds
@@ -289,7 +289,7 @@ class WorkflowFailureError(DurableError):
 
 
 class WorkflowUpdateFailedError(DurableError):
-    """An update was refused, its handler failed, or its run ended; its ``cause`` says why."""
+    """An update was rejected, its handler failed, or its run ended; its ``cause`` says why."""
 
     @property
     def cause(self) -> BaseException | None:

@@ -187,9 +187,10 @@ class Client:
         if start_signal is None:
             return await starting.run(self)
 
+        given = arguments(UNSET, start_signal_args)
         event = SignalReceived(
             name=start_signal,
-            args=Payload(data=encoded(start_signal, tuple(start_signal_args), "start_signal")),
+            args=Payload(data=encoded(start_signal, given, f"signal {start_signal!r}")),
             request=_ids.uuid7(),
             client=self.identity,
             time=self.clock.now(),
@@ -267,7 +268,7 @@ class Client:
     ) -> WorkflowUpdateHandle[Any]:
         """Start a run with an update, or send it to the run that is open.
 
-        A run that is started so takes the update before its code begins. A refused update leaves
+        A run that is started so takes the update before its code begins. A rejected update leaves
         the run started.
 
         Args:

@@ -305,7 +305,7 @@ class WorkflowHandle(Generic[R]):
         """Send an update and wait for its answer; see `start_update`.
 
         Raises:
-            WorkflowUpdateFailedError: The run refused it, its handler failed, or the run ended
+            WorkflowUpdateFailedError: The run rejected it, its handler failed, or the run ended
                 before it answered; the cause says why.
             WorkflowNotFoundError: There is no such run, or it has ended.
             ArgumentError: The update does not take so many arguments.
@@ -359,7 +359,7 @@ class WorkflowHandle(Generic[R]):
         id: str | None = None,
         result_type: Any = None,
     ) -> WorkflowUpdateHandle[Any]:
-        """Send an update; return a handle on it when it came so far, or was refused.
+        """Send an update; return a handle on it when it came so far, or was rejected.
 
         Args:
             update: A method with `workflow.update`, or the name of an update.

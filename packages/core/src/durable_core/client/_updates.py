@@ -1,4 +1,4 @@
-"""Updates: sent to a run, accepted or refused by it, and answered."""
+"""Updates: sent to a run, accepted or rejected by it, and answered."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from durable_core import _ids, history
+from durable_core import _defaults, _ids, history
 from durable_core import exceptions as ex
 from durable_core._arguments import arguments
-from durable_core._signatures import signature
+from durable_core._signatures import short, signature
 from durable_core.payloads import _json
 from durable_core.workflow import _handlers
 
@@ -28,6 +28,8 @@ __all__ = ["Update", "WorkflowUpdateHandle", "WorkflowUpdateStage"]
 
 R = TypeVar("R")
 
+_LONGEST = _defaults.ID_LENGTH
+
 
 class WorkflowUpdateStage(IntEnum):
     """How far an update came."""
@@ -35,7 +37,7 @@ class WorkflowUpdateStage(IntEnum):
     ADMITTED = 1
     """It is durable that it was sent."""
     ACCEPTED = 2
-    """The run took it: no validator refused it."""
+    """The run took it: no validator rejected it."""
     COMPLETED = 3
     """Its handler has ended."""
 
@@ -67,12 +69,15 @@ class Update:
         """Return one, its arguments encoded.
 
         Raises:
-            ArgumentError: The update does not take so many arguments, or its id is empty.
+            ArgumentError: The update does not take so many arguments, or its id is no such text.
             EncodeError: An argument cannot be recorded.
             DefinitionError: It is no update.
         """
-        if id is not None and not (isinstance(cast("object", id), str) and id):
-            raise ex.ArgumentError(f"the id of an update is a text that is not empty, got {id!r}")
+        given = cast("object", id)
+        if given is not None and not (isinstance(given, str) and 0 < len(given) <= _LONGEST):
+            raise ex.ArgumentError(
+                f"the id of an update is a text of 1 to {_LONGEST} characters, got {short(given)}"
+            )
 
         name = _handlers.name_of(update, "update")
         data = encoded(update, arguments(arg, args), f"update {name!r}")
@@ -149,7 +154,7 @@ class WorkflowUpdateHandle(Generic[R]):
         """Wait for the answer and return it. May be asked again, also in another process.
 
         Raises:
-            WorkflowUpdateFailedError: The run refused the update, its handler failed, or the run
+            WorkflowUpdateFailedError: The run rejected the update, its handler failed, or the run
                 ended before it answered; the cause says why.
             WorkflowNotFoundError: There is no such run, or it has no such update.
         """
@@ -163,7 +168,7 @@ class WorkflowUpdateHandle(Generic[R]):
 
         if answer.failure is not None:
             cause = self._client.failures.rebuild(answer.failure, modules=self._modules)
-            how = "was refused" if row.stage == "refused" else "failed"
+            how = "was rejected" if row.stage == "rejected" else "failed"
             raise self._failed(how, cause)
 
         what = f"the result of update {self._id!r}"
@@ -174,18 +179,24 @@ class WorkflowUpdateHandle(Generic[R]):
         return cast("R", _json.decode(data, self._result_type, what=what))
 
     async def reached(self, stage: WorkflowUpdateStage) -> ReplyRow:
-        """Wait until the update came so far, or was refused; return what is known of it.
+        """Wait until the update came so far, or was rejected; return what is known of it.
 
         Raises:
             WorkflowUpdateFailedError: The run ended before.
             WorkflowNotFoundError: There is no such run, or it has ended without the update.
         """
-        client, watch = self._client, self._watch
+        client = self._client
         begun = asyncio.get_running_loop().time()
         with client.clock.waiting():
             while True:
+                watch = self._watch
                 if watch is not None and watch.row and _is_at(watch.row, stage):
                     return watch.row
+
+                owned = client.owned(self._workflow_id, self._workflow_run_id)
+                if owned is not None and (watch is None or watch.ended):
+                    # Before the look, which finds what was told before.
+                    watch = self._watch = owned.replies.watch(self._id)
 
                 seen = client.changes.count
                 # Before the reply, which comes with the end of the run at the latest.
@@ -198,7 +209,7 @@ class WorkflowUpdateHandle(Generic[R]):
                 if run.status != "running":
                     raise self._left_behind(run.status, row)
 
-                if watch is not None and client.owned(run.workflow_id, run.run_id) is not None:
+                if watch is not None and not watch.ended:
                     await watch.change()
                 else:
                     await client.changes.wait(timeout=1.0, begun=begun, since=seen)

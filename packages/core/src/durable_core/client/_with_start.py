@@ -84,6 +84,10 @@ class Starting:
             definition = workflow_defn.definition_of(workflow)
 
         typed = None if isinstance(workflow, str) else definition
+
+        def handle(run_id: str) -> WorkflowHandle[Any]:
+            return WorkflowHandle(client, self.id, run_id=run_id, definition=typed)
+
         start = new_start(
             client.known(self.task_queue, definition),
             self.args,
@@ -95,20 +99,12 @@ class Starting:
         while True:
             created, watch = await _create(client, start, _REUSE[self.id_reuse_policy], event)
             if created:
-                return (
-                    WorkflowHandle(client, self.id, run_id=start.run_id, definition=typed),
-                    start.run_id,
-                    watch,
-                )
+                return handle(start.run_id), start.run_id, watch
 
             found = await WorkflowHandle[Any](client, self.id).describe()
             if found.run_id == start.run_id:
                 # Written all the same, by a worker that was then taken for dead.
-                return (
-                    WorkflowHandle(client, self.id, run_id=start.run_id, definition=typed),
-                    start.run_id,
-                    None,
-                )
+                return handle(start.run_id), start.run_id, None
 
             if found.status is not WorkflowExecutionStatus.RUNNING:
                 if self.id_reuse_policy is WorkflowIDReusePolicy.ALLOW_DUPLICATE:
@@ -117,11 +113,7 @@ class Starting:
                 raise _in_use(found, "was used", "another id_reuse_policy")
 
             if self.id_conflict_policy is WorkflowIDConflictPolicy.USE_EXISTING:
-                return (
-                    WorkflowHandle(client, self.id, run_id=found.run_id, definition=typed),
-                    None,
-                    None,
-                )
+                return handle(found.run_id), None, None
 
             if self.id_conflict_policy is not WorkflowIDConflictPolicy.TERMINATE_EXISTING:
                 raise _in_use(found, "is open", "another id_conflict_policy")

@@ -47,11 +47,12 @@ class Facts:
         payload_converter: Makes values of recorded arguments, and the reverse.
     """
 
+    payload_converter = _Converter()
+
     def __init__(self, start: Start, resources: Mapping[str, Any] | None) -> None:
         self.start = start
         self.time = start.time
         self.resources: Mapping[str, Any] = resources or {}
-        self.payload_converter = _Converter()
         self._random = Random(self.derived("random"))  # noqa: S311  # replayable, not secret
         self._uuids = Random(self.derived("uuid"))  # noqa: S311
         self._info: _calls.Info | None = None

@@ -169,7 +169,7 @@ class Handlers:
         return await called(handler.fn, args)
 
     def validate(self, event: UpdateReceived) -> None:
-        """Let a run refuse an update; on what it has in memory, which must not change.
+        """Let a run reject an update; on what it has in memory, which must not change.
 
         Raises:
             Exception: It does, or nothing takes the update.

@@ -122,7 +122,7 @@ class Run(Facts):
             resources=self.resources,
         )
         run.wake = self.wake
-        run.updates.know(self.updates.refusals)
+        run.updates.inherit(self.updates)
         return run
 
     @property
@@ -155,7 +155,7 @@ class Run(Facts):
     def activate(self, time: float, events: Iterable[Event], fence: int) -> Activation | None:
         """Run workflow code on new events and return the activation to commit.
 
-        None if nothing came of them: all were updates that are refused, or known.
+        None if nothing came of them: all were updates that are rejected, or known.
 
         Raises:
             Exception: What a bug in workflow code raised; the run in memory is dead.
@@ -233,11 +233,8 @@ class Run(Facts):
             begun = self._main is not None or self._prepare()
             came = events
             if not self.replaying:
-                self.updates.refused.clear()
-                if not (events and isinstance(events[0], Rewound)):
-                    # What was accepted before is handled again, whatever a validator says now.
-                    events = tuple(e for e in events if self._admits(e))
-
+                self.updates.rejected.clear()
+                events = tuple(e for e in events if self._admits(e))
                 if begun and came and not events:
                     return None
 

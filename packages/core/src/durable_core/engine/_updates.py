@@ -1,6 +1,6 @@
 """Updates of one run: which are admitted, and what is answered.
 
-An update is an event, once it is admitted; its answer is a command. What a validator refuses leaves
+An update is an event, once it is admitted; its answer is a command. What a validator rejects leaves
 no trace in the history, so a replay asks no validator.
 """
 
@@ -17,7 +17,7 @@ from durable_core.payloads import _faithful
 from ._handlers import UnknownHandlerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from durable_core.history import Command, Failure, UpdateReceived
     from durable_core.payloads._failures import Registry
@@ -49,33 +49,38 @@ class Updates:
     """The updates of one run.
 
     Attributes:
-        refused: Why those were refused that came with the last activation, by id.
-        refusals: Ids of all that were ever refused.
+        rejected: Why those were rejected that came with the last activation, by id.
+        rejections: Ids of all that were ever rejected.
+        accepted: Ids of those that were accepted in what is set aside now: they are handled again,
+            whatever a validator would say.
     """
 
     def __init__(self, run: Engine, handlers: Handlers, failures: Registry) -> None:
-        self.refused: dict[str, Failure] = {}
+        self.rejected: dict[str, Failure] = {}
         self._run = run
         self._handlers = handlers
         self._failures = failures
-        self.refusals: set[str] = set()
+        self.rejections: set[str] = set()
+        self.accepted: set[str] = set()
         self._known: set[str] = set()
 
-    def know(self, refusals: Iterable[str]) -> None:
-        """Note ids of updates that were refused before."""
-        self.refusals.update(refusals)
+    def inherit(self, other: Updates) -> None:
+        """Take over what is no part of the history."""
+        self.rejections |= other.rejections
+        self.accepted |= other.accepted
 
     def admits(self, event: UpdateReceived, context: contextvars.Context) -> bool:
-        """Return whether an update is to be handled: it is new, and nothing refuses it."""
-        if event.request in self._known or event.request in self.refusals:
+        """Return whether an update is to be handled: it is new, and nothing rejects it."""
+        if event.request in self._known or event.request in self.rejections:
             return False
 
-        try:
-            context.run(self._handlers.validate, event)
-        except Exception as error:  # noqa: BLE001  # whatever a validator raises refuses
-            self.refused[event.request] = self._failures.record(error)
-            self.refusals.add(event.request)
-            return False
+        if event.request not in self.accepted:
+            try:
+                context.run(self._handlers.validate, event)
+            except Exception as error:  # noqa: BLE001  # whatever a validator raises rejects
+                self.rejected[event.request] = self._failures.record(error)
+                self.rejections.add(event.request)
+                return False
 
         # Not only when it begins: it may be among these events twice.
         self._known.add(event.request)

@@ -96,7 +96,7 @@ class ReplyRow(msgspec.Struct, frozen=True):
     """
 
     request: str
-    stage: Literal["accepted", "completed", "refused"]
+    stage: Literal["accepted", "completed", "rejected"]
     data: bytes = b""
 
 
@@ -193,7 +193,7 @@ class Loaded(msgspec.Struct, frozen=True):
     """Everything that rebuilds a run, read in one transaction.
 
     Attributes:
-        refused: Ids of the updates that were refused.
+        rejected: Ids of the updates that were rejected.
     """
 
     row: RunRow
@@ -202,7 +202,7 @@ class Loaded(msgspec.Struct, frozen=True):
     pending: Sequence[PendingRow]
     inbox: Sequence[tuple[int, bytes]]
     items: Mapping[str, bytes] = msgspec.field(default_factory=dict[str, bytes])
-    refused: Sequence[str] = ()
+    rejected: Sequence[str] = ()
 
 
 class Store(Protocol):

@@ -77,14 +77,14 @@ class Appends:
         """Write an activation and what hangs on it; None if nothing came of what arrived."""
         created = {} if create is None else create.items
         packer = history.Packer(self._row.lineage, {**created, **run.new_items})
-        refused = run.updates.refused
+        rejected = run.updates.rejected
         rows = [a.row for a in taken if a.row is not None]
         if activation is None:
-            replies = replies_of(None, refused, packer)
+            replies = replies_of(None, rejected, packer)
             return replace(self._base, items=packer.items, taken=rows, replies=replies)
 
         data = packer.pack(activation)
-        replies = replies_of(activation, refused, packer)
+        replies = replies_of(activation, rejected, packer)
         resolved = [s for e in activation.events if (s := getattr(e, "seq", None)) is not None]
         resolved += [
             c.seq for c in activation.commands if isinstance(c, (CancelActivity, CancelTimer))

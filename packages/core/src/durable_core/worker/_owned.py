@@ -97,6 +97,7 @@ class OwnedRun:
             deliver=self._brought,
             fire=self._fire,
             remember=lambda *known: self._store.append(self._appends.remember(*known)),
+            wanted=lambda seq: seq in self.run.pending,
             broken=self._end,
             interrupted=self._let_go,
         )

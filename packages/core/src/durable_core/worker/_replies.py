@@ -17,13 +17,13 @@ __all__ = ["Replies", "Watch", "replies_of"]
 
 
 def replies_of(
-    activation: Activation | None, refused: Mapping[str, Failure], packer: Packer
+    activation: Activation | None, rejected: Mapping[str, Failure], packer: Packer
 ) -> list[ReplyRow]:
     """Return the rows that tell what an activation made of updates.
 
     Args:
         activation: None if nothing came of the events.
-        refused: Why updates were refused, by id.
+        rejected: Why updates were rejected, by id.
         packer: Takes what the answers refer to.
     """
     events: Sequence[object] = () if activation is None else activation.events
@@ -34,9 +34,9 @@ def replies_of(
     for answer in (c for c in commands if isinstance(c, AnswerUpdate)):
         rows[answer.request] = ReplyRow(answer.request, "completed", packer.pack(answer))
 
-    for request, failure in refused.items():
+    for request, failure in rejected.items():
         data = packer.pack(AnswerUpdate(request=request, failure=failure))
-        rows[request] = ReplyRow(request, "refused", data)
+        rows[request] = ReplyRow(request, "rejected", data)
 
     return list(rows.values())
 
@@ -46,24 +46,28 @@ class Watch:
 
     Attributes:
         row: What is known, and durable.
+        ended: Whether nothing more comes from here: the run is not loaded here any more.
     """
 
     def __init__(self) -> None:
         self.row: ReplyRow | None = None
+        self.ended = False
         self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def change(self) -> None:
-        """Return when there is news, or when the run is not loaded here any more."""
+        """Return when there is news, or when it has ended."""
         await asyncio.shield(self._changed)
 
-    def tell(self, row: ReplyRow | None) -> None:
-        """Bring news; None if there will be none from here."""
-        changed, self.row = self._changed, row or self.row
-        if row is not None:
-            self._changed = asyncio.get_running_loop().create_future()
+    def tell(self, row: ReplyRow) -> None:
+        """Bring news."""
+        self.row = row
+        changed, self._changed = self._changed, asyncio.get_running_loop().create_future()
+        changed.set_result(None)
 
-        if not changed.done():
-            changed.set_result(None)
+    def end(self) -> None:
+        """Say that there will be no news from here."""
+        self.ended = True
+        self._changed.set_result(None)
 
 
 class Replies:
@@ -77,7 +81,7 @@ class Replies:
         """Return what is told of an update from now on, until it has its answer."""
         watch = Watch()
         if self._ended:
-            watch.tell(None)
+            watch.end()
         else:
             self._watches.setdefault(request, []).append(watch)
 
@@ -98,4 +102,4 @@ class Replies:
         self._ended = True
         watches, self._watches = self._watches, {}
         for watch in (w for some in watches.values() for w in some):
-            watch.tell(None)
+            watch.end()

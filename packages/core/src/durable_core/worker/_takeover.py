@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from durable_core import exceptions as ex
 from durable_core import history
-from durable_core.history import Attempt, Event, PendingActivity, Rewound
+from durable_core.history import Attempt, Event, PendingActivity, Rewound, UpdateReceived
 from durable_core.stores import PendingRow
 
 from ._bodies import backoff_of_lost
@@ -99,7 +99,9 @@ def rewound(
     activations = [history.activation_from(data) for data in loaded.activations]
     used = [getattr(c, "seq", 0) for a in activations for c in a.commands]
     first = Rewound(to=rewind.to, next_seq=max(used, default=0) + 1, client=client, time=time)
-    return first, rewind.still_wanted(run)
+    kept = rewind.still_wanted(run)
+    run.updates.accepted.update(e.request for e in kept if isinstance(e, UpdateReceived))
+    return first, kept
 
 
 def rows_of(run: Run, states: Mapping[int, PendingActivity], *, timers: bool) -> list[PendingRow]:

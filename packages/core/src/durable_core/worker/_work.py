@@ -40,6 +40,7 @@ class Work:
         deliver: Takes an outcome.
         fire: Takes the number of a timer that is due.
         remember: Makes what is known of an activity durable.
+        wanted: Says whether the run waits for an activity.
         broken: Takes what keeps an outcome from being known.
         interrupted: Called when a body ended with SystemExit or Ctrl-C, if its loop goes on.
     """
@@ -55,6 +56,7 @@ class Work:
         deliver: Callable[[Event], None],
         fire: Callable[[int], None],
         remember: Callable[[Pending, PendingActivity], Awaitable[Outcome]],
+        wanted: Callable[[int], bool],
         broken: Callable[[BaseException], None],
         interrupted: Callable[[], None],
     ) -> None:
@@ -66,6 +68,7 @@ class Work:
         self._deliver = deliver
         self._fire = fire
         self._remember = remember
+        self._wanted = wanted
         self._broken = broken
         self._interrupted = interrupted
         self._loop = asyncio.get_running_loop()
@@ -231,6 +234,10 @@ class Work:
         pending, earlier = job.pending, job.attempts
 
         async def remember() -> None:
+            if not self._wanted(pending.seq):
+                # Withdrawn or abandoned: it has no row any more, and must get none.
+                return
+
             if await self._remember(pending, job.state) is not Outcome.ACCEPTED:
                 raise LostRunError(self._start.run_id)
 

@@ -329,7 +329,7 @@ class Worker:
                 self._check_crash_loop(fresh)
 
             run = await self._rebuild(record, context, resources)
-            run.updates.know(loaded.refused)
+            run.updates.rejections.update(loaded.rejected)
         except Exception as error:
             if fresh.status == "running":
                 await self._stall(fresh, error)

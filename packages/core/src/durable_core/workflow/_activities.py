@@ -141,7 +141,8 @@ def start_activity(
 
     Raises:
         CallError: ``activity`` is not an activity, or an argument cannot be encoded.
-        ValueError: A timeout is not positive, or ``delivery`` is another word.
+        ValueError: A timeout is not positive, or ``cancellation_type`` or ``delivery`` is none of
+            those that there are.
         NotRegisteredError: No worker of this process knows the name.
         NotInWorkflowError: Called outside workflow code.
     """
@@ -165,7 +166,7 @@ def start_activity(
         start_to_close_timeout=start_to_close_timeout,
         heartbeat_timeout=heartbeat_timeout,
         retry_policy=retry_policy,
-        cancellation=_CANCELLATIONS[cancellation_type],
+        cancellation=_CANCELLATIONS[ActivityCancellationType(cancellation_type)],
         delivery=delivery,
     )
     return engine.schedule(

@@ -47,7 +47,7 @@ class Handler:
         fn: Called with the arguments; if it is dynamic, with the name and a list of `RawValue`.
         name: Name that it is sent by; None for the dynamic one.
         policy: What to say if it is unfinished at the end.
-        validator: Of an update: called with the same arguments, raises to refuse.
+        validator: Of an update: called with the same arguments, raises to reject.
     """
 
     fn: Callable[..., Any]
@@ -65,7 +65,7 @@ class Handler:
 
 
 class UpdateMethod(Protocol, Generic[P, R_co]):
-    """A method with `update`; its ``validator`` decorates the method that may refuse it."""
+    """A method with `update`; its ``validator`` decorates the method that may reject it."""
 
     __name__: str
 
@@ -74,7 +74,7 @@ class UpdateMethod(Protocol, Generic[P, R_co]):
         ...
 
     def validator(self, fn: Callable[..., None], /) -> Callable[..., None]:
-        """Let a method refuse the update, by raising, before anything of it is recorded.
+        """Let a method reject the update, by raising, before anything of it is recorded.
 
         It takes the same arguments, is no ``async def``, and must not change anything.
         """
@@ -178,7 +178,7 @@ def update(
 
     It may be ``async`` or not. What it returns goes to the sender, and so does a `FailureError`
     that it raises, which leaves the run as it is; any other exception is a bug that stalls it. The
-    sender is told that the update is accepted once it is durable; a validator may refuse it
+    sender is told that the update is accepted once it is durable; a validator may reject it
     before::
 
         @workflow.update

@@ -296,7 +296,7 @@ class Database:
             pending=[run.pending[seq] for seq in sorted(run.pending)],
             inbox=[(number, row.data) for number, row in run.inbox.items()],
             items=self.items(run.row.lineage, wanted),
-            refused=[r.request for r in run.replies.values() if r.stage == "refused"],
+            rejected=[r.request for r in run.replies.values() if r.stage == "rejected"],
         )
 
     def start(self, run_id: str) -> bytes:

@@ -475,7 +475,7 @@ class SqliteStore:
                 pending=pending,
                 inbox=inbox,
                 items=_items(connection, current.lineage, wanted),
-                refused=[cast("str", r) for (r,) in connection.execute(_SQL["refused"], (run,))],
+                rejected=[cast("str", r) for (r,) in connection.execute(_SQL["rejected"], (run,))],
             )
         finally:
             connection.execute("COMMIT")

@@ -124,9 +124,9 @@ ON CONFLICT (run, request) DO UPDATE SET stage = excluded.stage, data = excluded
 -- What became of an update.
 SELECT request, stage, coalesce(data, x'') FROM reply WHERE run = ?1 AND request = ?2;
 
--- name: refused
--- The updates of a run that were refused.
-SELECT request FROM reply WHERE run = ?1 AND stage = 'refused';
+-- name: rejected
+-- The updates of a run that were rejected.
+SELECT request FROM reply WHERE run = ?1 AND stage = 'rejected';
 
 -- name: open_runs
 -- Those of the runs ?1 (a JSON array) that are open.

@@ -88,7 +88,7 @@ CREATE TABLE pending (
 ) WITHOUT ROWID;
 
 -- What became of the updates that were sent to a run, for whoever waits for it or asks again: `stage` is accepted,
--- then completed, or refused from the start.
+-- then completed, or rejected from the start.
 CREATE TABLE reply (
     run TEXT NOT NULL,
     request TEXT NOT NULL,
