@@ -9,26 +9,24 @@ import uuid
 
 import pytest
 from durable_core import Client, _defaults, activity, workflow
-from durable_core.client import WithStartWorkflowOperation, WorkflowUpdateStage
+from durable_core.client import WorkflowUpdateStage
 from durable_core.common import (
     RawValue,
     RetryPolicy,
     WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
 )
 from durable_core.exceptions import (
     ApplicationError,
     ArgumentError,
     DefinitionError,
     ReadOnlyContextError,
-    WorkflowAlreadyStartedError,
     WorkflowFailureError,
     WorkflowNotFoundError,
     WorkflowStalledError,
     WorkflowUpdateFailedError,
 )
 from durable_core.stores import Outcome
-from support.talking import QUEUE, Inbox, Note, begin, both, working
+from support.talking import Inbox, Note, begin, both, working
 from support.waiting import eventually
 
 ADMITTED = WorkflowUpdateStage.ADMITTED
@@ -258,104 +256,6 @@ def test_a_validator_that_changes_its_run_rejects_the_update(store_url):
     asyncio.run(main())
 
 
-# Together with the start
-
-
-@pytest.mark.parametrize("local", [True, False], ids=["here", "elsewhere"])
-def test_an_update_starts_its_run_or_goes_to_the_open_one(store_url, local):
-    async def main():
-        async with both(store_url) as (near, far):
-            client = near if local else far
-            results = []
-            for n in range(2):
-                start = WithStartWorkflowOperation(
-                    Inbox.run, "ann", id="w", task_queue=QUEUE, id_conflict_policy=USE_EXISTING
-                )
-                results.append(
-                    await client.execute_update_with_start_workflow(
-                        Inbox.add, Note(str(n)), start_workflow_operation=start
-                    )
-                )
-                handle = await start.workflow_handle()
-
-            assert results == [1, 2]
-            with pytest.raises(RuntimeError, match="used before"):
-                await client.execute_update_with_start_workflow(
-                    Inbox.add, Note("x"), start_workflow_operation=start
-                )
-
-            await handle.signal(Inbox.end)
-            assert await handle.result() == [Note("0"), Note("1")]
-            refusing = WithStartWorkflowOperation(
-                Inbox.run,
-                "ann",
-                id="w",
-                task_queue=QUEUE,
-                id_conflict_policy=USE_EXISTING,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-            )
-            with pytest.raises(WorkflowAlreadyStartedError):
-                await client.execute_update_with_start_workflow(
-                    Inbox.add, Note("x"), start_workflow_operation=refusing
-                )
-
-            with pytest.raises(WorkflowAlreadyStartedError):
-                await refusing.workflow_handle()
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("local", [True, False], ids=["here", "elsewhere"])
-def test_a_rejected_update_leaves_its_run_started(store_url, local):
-    async def main():
-        async with both(store_url) as (near, far):
-            start = WithStartWorkflowOperation(
-                "Inbox", "ann", id="w", task_queue=QUEUE, id_conflict_policy=USE_EXISTING
-            )
-            with pytest.raises(WorkflowUpdateFailedError, match="needs a text"):
-                await (near if local else far).execute_update_with_start_workflow(
-                    Inbox.add, Note(""), start_workflow_operation=start
-                )
-
-            handle = await start.workflow_handle()
-            await handle.signal(Inbox.end)
-            assert await handle.result() == []
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("local", [True, False], ids=["here", "elsewhere"])
-def test_a_signal_starts_its_run_or_goes_to_the_open_one(store_url, local):
-    async def main():
-        async with both(store_url) as (near, far):
-            client = near if local else far
-            for n in range(3):
-                handle = await client.start_workflow(
-                    Inbox.run,
-                    "ann",
-                    id="w",
-                    task_queue=QUEUE,
-                    start_signal="take",
-                    start_signal_args=[Note(str(n))],
-                )
-
-            with pytest.raises(WorkflowAlreadyStartedError):
-                await client.start_workflow(
-                    Inbox.run,
-                    "ann",
-                    id="w",
-                    task_queue=QUEUE,
-                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                    start_signal="take",
-                    start_signal_args=[Note("x")],
-                )
-
-            await handle.signal(Inbox.end)
-            assert await handle.result() == [Note("0"), Note("1"), Note("2")]
-
-    asyncio.run(main())
-
-
 # Over ends and evictions
 
 
@@ -500,75 +400,6 @@ def test_an_update_to_a_run_that_no_worker_has_waits_for_one(store_url):
             assert [(e.key, e.status) for e in told] == [("u", "waiting")]
             async with working(store_url):
                 assert await sent.result() == 1
-
-    asyncio.run(main())
-
-
-# Handlers of any name
-
-
-@workflow.defn
-class Switchboard:
-    """Takes what nothing else takes."""
-
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-
-    @workflow.run
-    async def run(self) -> list[str]:
-        workflow.set_update_handler("set", self.set_later, validator=self.check_later)
-        await workflow.wait_condition(lambda: "end" in self.heard)
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        return self.heard
-
-    @workflow.signal(dynamic=True)
-    def any_signal(self, name: str, args: list[RawValue]) -> None:
-        values = [workflow.payload_converter().from_payload(a.payload) for a in args]
-        self.heard.append(name if not values else f"{name}{values}")
-
-    @workflow.update(dynamic=True)
-    async def any_update(self, name: str, args: list[RawValue]) -> str:
-        info = workflow.current_update_info()
-        await asyncio.sleep(0.001)
-        assert workflow.current_update_info() == info
-        number = workflow.payload_converter().from_payload(args[0].payload, int)
-        return f"{name} {number} {info.id}"
-
-    @any_update.validator
-    def check_any(self, name: str, args: list[RawValue]) -> None:
-        if name == "never":
-            raise ApplicationError(f"{name} with {len(args)}")
-
-    @workflow.query(dynamic=True)
-    def any_query(self, name: str, args: list[RawValue]) -> str:
-        return f"{name}?{len(args)}"
-
-    def set_later(self, text: str) -> str:
-        self.heard.append(text)
-        return text.upper()
-
-    def check_later(self, text: str) -> None:
-        if text == "no":
-            raise ApplicationError("no")
-
-
-def test_dynamic_handlers_take_what_no_other_takes(store_url):
-    async def main():
-        async with working(store_url, workflows=[Switchboard]) as client:
-            handle = await begin(client, Switchboard.run)
-            assert await handle.execute_update("do", 7, id="u") == "do 7 u"
-            with pytest.raises(WorkflowUpdateFailedError, match="never with 1"):
-                await handle.execute_update("never", 7)
-
-            assert await handle.execute_update("set", "a") == "A"
-            with pytest.raises(WorkflowUpdateFailedError, match="no"):
-                await handle.execute_update("set", "no")
-
-            assert await handle.query("whatever", args=[1, 2]) == "whatever?2"
-            await handle.signal("one", args=[1, "x"])
-            await handle.signal("end")
-            assert await handle.result() == ["a", "one[1, 'x']", "end"]
-            assert await handle.query("whatever") == "whatever?0"
 
     asyncio.run(main())
 
