@@ -162,7 +162,7 @@ def test_all_files_of_a_store_are_for_its_user_alone(store_path):
 def test_a_worker_lock_is_held_while_its_process_lives_and_dead_after_a_kill(processes, store_path):
     other = processes.start(HOLD, store_path)
     owner_of(other)
-    (lock,) = (store_path.parent / "store.db-workers").iterdir()
+    (lock,) = (store_path.parent / "store.db-workers").glob("*.lock")
     assert not _locks.is_dead(lock)
     assert lock.exists()
     other.kill()
@@ -178,12 +178,12 @@ def test_a_worker_lock_is_removed_by_release_and_by_close(store_path):
         async with opened(store_path) as store:
             one = await store.register_worker("1")
             await store.register_worker("2")
-            assert len(list(folder.iterdir())) == 2
+            assert len(list(folder.glob("*.lock"))) == 2
             await store.release_worker(one)
-            assert len(list(folder.iterdir())) == 1
+            assert len(list(folder.glob("*.lock"))) == 1
 
     asyncio.run(main())
-    assert list(folder.iterdir()) == []
+    assert list(folder.glob("*.lock")) == []
     assert rows(store_path, "SELECT alive, released FROM worker") == [(0, 1), (0, 1)]
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Changes"]
 
+_PUNCTUAL = 0.002  # seconds late that a timer of asyncio may be at any time
+
 
 class Changes:
     """One poller for all who wait. Belongs to one event loop; idle while nobody waits."""
@@ -22,6 +24,8 @@ class Changes:
         # The shortest and the longest interval, and since when it grows.
         self._waiting: dict[asyncio.Future[None], tuple[float, float, float]] = {}
         self._tick: asyncio.TimerHandle | None = None
+        # The least interval for now, by what the last look cost.
+        self._pace = 0.0
 
     @property
     def count(self) -> int:
@@ -84,6 +88,7 @@ class Changes:
             min(max(shortest, (now - begun) * _defaults.POLL_LATE), longest)
             for shortest, longest, begun in self._waiting.values()
         )
+        due = max(due, now + self._pace)
         if self._tick is not None and not self._tick.cancelled() and now < self._tick.when() <= due:
             return
 
@@ -93,6 +98,12 @@ class Changes:
         self._tick = loop.call_at(due, self._look)
 
     def _look(self) -> None:
+        if self._tick is not None:
+            # Where many loops share the interpreter, or processes a core, each look comes late, and
+            # more of them would make it later.
+            late = asyncio.get_running_loop().time() - self._tick.when() - _PUNCTUAL
+            self._pace = min(max(late / _defaults.POLL_LATE, 0.0), _defaults.POLL_IDLE)
+
         self._tick = None
         if self._store.changed():
             self.notify()

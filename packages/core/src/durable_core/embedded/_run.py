@@ -78,6 +78,9 @@ class _Call(msgspec.Struct):
         return self.start.workflow_id
 
 
+_DEATH = 0.2  # seconds between two looks whether the owner of a run lives
+
+
 async def execute_workflow(
     workflow: Callable[..., Awaitable[_R]] | type,
     arg: Any = UNSET,
@@ -222,8 +225,7 @@ async def _follow(call: _Call, on_cancel: OnCancel) -> Finished:
                 return owned
 
             if owned is None:
-                # Another process owns it; it may end there, or that process may die.
-                await embedded.client.changes.wait(timeout=0.2, begun=begun, since=seen)
+                await _elsewhere(call, begun, seen)
                 continue
 
             done = await asyncio.shield(owned.done)
@@ -243,6 +245,25 @@ async def _follow(call: _Call, on_cancel: OnCancel) -> Finished:
             raise
 
         return _finished(embedded, owned.row, done)
+
+
+async def _elsewhere(call: _Call, begun: float, seen: int) -> None:
+    """Wait until a run that another process owns may have ended there, or that process died."""
+    store, changes = call.embedded.client.store, call.embedded.client.changes
+    clock = asyncio.get_running_loop().time
+    looked = clock()
+    while True:
+        await changes.wait(timeout=_DEATH, begun=begun, since=seen)
+        seen = changes.count
+        row = await store.find(call.start.namespace, call.start.workflow_id)
+        if row is None or row.status != "running" or row.owner is None:
+            return
+
+        # A death is no commit: looking for it at every one would be in vain.
+        if clock() - looked >= _DEATH:
+            looked = clock()
+            if not await store.owner_alive(row):
+                return
 
 
 async def _leave(

@@ -6,6 +6,7 @@ import asyncio
 import enum
 import logging
 import os
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ __all__ = ["DEFAULT", "Default", "keep_for", "purge_now_and_then"]
 
 _log = logging.getLogger("durable_core.worker")
 _AT_ONCE = 100
+# When this process may do it again, by store, namespace and task queue.
+_not_before: dict[tuple[str, str, str], float] = {}
 
 
 class Default(enum.Enum):
@@ -64,12 +67,18 @@ def keep_for(given: timedelta | Default | None) -> float | None:
 async def purge_now_and_then(store: Store, namespace: str, task_queue: str, keep: float) -> None:
     """Forget runs that ended longer ago, soon after the start and then every hour.
 
-    By the clock on the wall: where a test skips time, nothing is forgotten.
+    Once per process, however many of its workers serve the queue. By the clock on the wall: where a
+    test skips time, nothing is forgotten.
     """
-    pause = _defaults.PURGE_FIRST
+    # A server of threads has a loop, and a worker, for each of its requests.
+    one, pause = (store.location, namespace, task_queue), _defaults.PURGE_FIRST
     while True:
         await asyncio.sleep(pause)
         pause = _defaults.PURGE_EVERY
+        if time.monotonic() < _not_before.get(one, 0.0):
+            continue
+
+        _not_before[one] = time.monotonic() + pause / 2
         try:
             gone = await _purge(store, namespace, task_queue, keep)
         except ex.StoreError as error:

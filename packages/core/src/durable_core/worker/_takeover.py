@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from durable_core import exceptions as ex
 from durable_core import history
 from durable_core.history import Attempt, Event, PendingActivity, Rewound, UpdateReceived
-from durable_core.stores import PendingRow
+from durable_core.stores import PendingRow, _stalls
 
 from ._bodies import backoff_of_lost
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "activity_row",
-    "crash_loop",
+    "check_crash_loop",
     "inbox_of",
     "resumed",
     "rewound",
@@ -123,9 +123,19 @@ def activity_row(pending: Pending, state: PendingActivity) -> PendingRow:
     return PendingRow(state.seq, "activity", unit.name, unit.key, None, data)
 
 
-def crash_loop(row: RunRow) -> ex.WorkflowStalledError:
-    """Return what says that a run kills its workers."""
-    return ex.WorkflowStalledError(
+def check_crash_loop(row: RunRow, instance: _stalls.Instance) -> None:
+    """Let a run be tried once that looks like a crash loop, if something may have changed.
+
+    Somebody asked for it, or it stalled so before and the worker was started since.
+
+    Raises:
+        WorkflowStalledError: Nothing has.
+    """
+    before = _stalls.read(row.stall)
+    if before is not None and (before.instance != instance.id or before.revived):
+        return
+
+    raise ex.WorkflowStalledError(
         f"run {row.workflow_id!r} was taken over {row.takeovers} times without getting anywhere: "
         "what it runs next seems to kill its worker. Calling it again tries again, and so does: "
         f"durable resume {row.workflow_id}. See: durable show {row.workflow_id}",

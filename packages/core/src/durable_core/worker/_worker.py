@@ -12,6 +12,7 @@ import contextlib
 import contextvars
 import logging
 import os
+import time
 from typing import TYPE_CHECKING, Any, Self
 
 from durable_core import _defaults, _forks, _ids, history
@@ -326,7 +327,7 @@ class Worker:
 
         try:
             if fresh.takeovers > _defaults.CRASH_LOOP_TAKEOVERS and not insist:
-                self._check_crash_loop(fresh)
+                _takeover.check_crash_loop(fresh, self.instance)
 
             run = await self._rebuild(record, context, resources)
             run.updates.rejections.update(loaded.rejected)
@@ -483,6 +484,7 @@ class Worker:
         while True:
             seen = self._client.changes.count
             due = None
+            began = time.monotonic()
             try:
                 await self.ready()
                 await self._look()
@@ -498,7 +500,11 @@ class Worker:
             self._looked_at = seen
             # Changes of this and other processes; what only waits for its time makes none.
             timeout = 1.0 if due is None else min(max(due - self.clock.now(), 0.0), 1.0)
-            interval = _defaults.POLL_WAITING if self._owned else _defaults.POLL_IDLE
+            # Where many work on one file every look takes long, and most find nothing.
+            took = time.monotonic() - began if self._owned else _defaults.POLL_IDLE
+            interval = min(
+                max(_defaults.POLL_WAITING, took / _defaults.POLL_LATE), _defaults.POLL_IDLE
+            )
             await self._client.changes.wait(timeout=timeout, interval=interval, since=seen)
 
     async def _look(self) -> None:
@@ -551,18 +557,6 @@ class Worker:
             if spare > 0 or waited >= _defaults.EVICT_AFTER or owned.backs_off:
                 owned.release()
                 spare -= 1
-
-    def _check_crash_loop(self, row: RunRow) -> None:
-        """Let a run be tried once that looks like a crash loop, if something may have changed.
-
-        Somebody asked for it, or it stalled so before and this worker was started since.
-
-        Raises:
-            WorkflowStalledError: Nothing has.
-        """
-        before = _stalls.read(row.stall)
-        if before is None or (before.instance == self.instance.id and not before.revived):
-            raise _takeover.crash_loop(row)
 
     async def _stall(self, row: RunRow, error: BaseException) -> None:
         """Record why a run cannot be rebuilt here, and leave it to whoever can."""

@@ -34,6 +34,7 @@ from durable_core.stores._protocol import (
 from . import _batch, _handles, _locks, _open
 from ._handles import Handle
 from ._leases import Leases
+from ._turns import turn_of
 from ._writer import Call, Writer
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class SqliteStore:
         self._pid = os.getpid()
         writer, self._reader = handles
         self._leases = Leases(_SQL)
-        self._writer = Writer(path, writer, _SQL, self._leases)
+        turn = turn_of(path, self._lock_folder)
+        self._writer = Writer(path, writer, _SQL, self._leases, turn)
         # Reads of long histories must not hold up the loop; one thread keeps them in order.
         self._reads = ThreadPoolExecutor(1, thread_name_prefix="durable-reader")
         self._locks: dict[int, _locks.WorkerLock] = {}

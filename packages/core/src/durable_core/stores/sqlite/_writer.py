@@ -25,7 +25,6 @@ from durable_core.exceptions import StoreClosedError, StoreError
 from durable_core.stores._protocol import Append, Outcome
 
 from . import _batch, _open
-from ._turns import turn_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,11 +32,13 @@ if TYPE_CHECKING:
 
     from ._handles import Handle
     from ._leases import Leases
+    from ._turns import Turn
 
 __all__ = ["Call", "Writer"]
 
 _BUSY_LIMIT = 60.0
-_PATIENCE = 1.0
+# Another writer needs a millisecond or a few.
+_POLL = 0.001
 # So many writes do not wait for the rest of the pass: their commit goes on beside it.
 _TOGETHER = 64
 
@@ -56,10 +57,12 @@ class _Request(msgspec.Struct):
 class Writer:
     """Alone uses the connection that writes. `submit` is for its loop; the rest is the thread's."""
 
-    def __init__(self, path: Path, handle: Handle, sql: Mapping[str, str], leases: Leases) -> None:
+    def __init__(
+        self, path: Path, handle: Handle, sql: Mapping[str, str], leases: Leases, turn: Turn
+    ) -> None:
         self._path = path
         self._handle = handle
-        self._turn = turn_of(path)
+        self._turn = turn
         self._sql = sql
         self._leases = leases
         self._loop = asyncio.get_running_loop()
@@ -208,15 +211,17 @@ class Writer:
     def _commit(self, batch: list[_Request]) -> list[Any]:
         """Return an answer per request: its outcome, or the exception that ended it."""
         deadline = time.monotonic() + _BUSY_LIMIT
-        with self._turn.taken(deadline, self._leases.waits):
-            return self._commit_in_turn(batch, deadline)
+        with self._turn.taken(deadline, self._leases.waits) as begun:
+            return self._commit_in_turn(batch, deadline, begun)
 
-    def _commit_in_turn(self, batch: list[_Request], deadline: float) -> list[Any]:
-        wait, patient = 0.0005, time.monotonic() + _PATIENCE
+    def _commit_in_turn(
+        self, batch: list[_Request], deadline: float, begun: Callable[[], None]
+    ) -> list[Any]:
+        wait = 0.0002
         while True:
             try:
                 with _open.translated(str(self._path)), self._handle.use() as connection:
-                    answers = self._try_commit(connection, batch)
+                    answers = self._try_commit(connection, batch, begun)
                     if not all(map(_is_step, batch)):
                         self._changed = True
 
@@ -227,17 +232,18 @@ class Writer:
                     return [error] * len(batch)
 
             self._leases.waits()
-            # SQLite's own handler backs off to a tenth of a second; another writer needs a
-            # millisecond.
+            # SQLite's own handler backs off to a tenth of a second.
             time.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311
-            # Whoever has waited long looks more often, or it would never be the first among many.
-            wait = min(wait * 2, 0.02) if time.monotonic() < patient else 0.001
+            wait = min(wait * 2, _POLL)
 
-    def _try_commit(self, connection: apsw.Connection, batch: list[_Request]) -> list[Any]:
+    def _try_commit(
+        self, connection: apsw.Connection, batch: list[_Request], when_begun: Callable[[], None]
+    ) -> list[Any]:
         begun = False
         try:
             connection.execute("BEGIN IMMEDIATE")
             begun = True
+            when_begun()
             self._look(connection)
             first = batch[0].work
             if isinstance(first, Call):
