@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import shutil
 import threading
 from pathlib import Path
 
@@ -231,7 +232,7 @@ def test_a_store_that_cannot_have_workers_leaves_no_threads_and_no_open_files(
     asyncio.run(notes(store_url))
     until(lambda: not durable_threads(), "the threads to end")
     workers = tmp_path / "store.db-workers"
-    workers.rmdir()
+    shutil.rmtree(workers)
     workers.write_text("in the way")
     before = open_files()
 
