@@ -1,7 +1,8 @@
-"""Whose turn it is to write, among the stores of one process on one file."""
+"""Whose turn it is to write, among the stores and the processes on one file."""
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import threading
@@ -10,7 +11,11 @@ import warnings
 
 import pytest
 from durable_core.stores.sqlite import _turns
-from durable_core.stores.sqlite._turns import turn_of
+from support.waiting import until
+
+
+def turn_of(path):
+    return _turns.turn_of(path, path.with_name("workers"))
 
 
 def later():
@@ -96,6 +101,82 @@ def test_a_forked_child_does_not_wait_for_a_thread_that_it_does_not_have(tmp_pat
             os._exit(0 if free else 1)
 
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+# Among processes
+
+
+def taken(folder):
+    """Return whether somebody holds the place of the next writer."""
+    with (folder / "workers" / "turn").open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+
+        return False
+
+
+def test_the_place_is_held_until_the_transaction_has_begun_or_failed(tmp_path):
+    turn = turn_of(tmp_path / "a.db")
+    with turn.taken(later(), nothing) as begun:
+        assert taken(tmp_path)
+        begun()
+        assert not taken(tmp_path)
+        begun()
+
+    with pytest.raises(KeyError), turn.taken(later(), nothing):
+        raise KeyError
+
+    assert not taken(tmp_path)
+
+
+def test_whoever_holds_the_place_and_does_nothing_is_passed_by_sooner_the_second_time(tmp_path):
+    turn, waits, waited = turn_of(tmp_path / "a.db"), [], []
+    with turn.taken(later(), nothing):
+        pass
+
+    with (tmp_path / "workers" / "turn").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for _ in range(2):
+            begun = time.monotonic()
+            with turn.taken(later(), lambda: waits.append(1)):
+                waited.append(time.monotonic() - begun)
+
+    assert waits
+    assert waited[0] >= 0.25 > waited[1]
+    with turn.taken(later(), nothing):
+        assert taken(tmp_path), "its own again"
+
+
+def test_a_place_that_cannot_be_made_keeps_nobody(tmp_path):
+    (tmp_path / "workers").write_text("in the way")
+    with turn_of(tmp_path / "a.db").taken(later(), nothing) as begun:
+        begun()
+
+
+def test_a_forked_child_holds_no_place_of_its_parent(tmp_path):
+    turn = turn_of(tmp_path / "a.db")
+    go_on, goes_on = os.pipe()
+    with turn.taken(later(), nothing):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+
+        if not child:
+            os.close(goes_on)
+            os.read(go_on, 1)
+            os._exit(0)
+
+        os.close(turn._place._fd)
+        turn._place._fd = -1
+        turn._place._held = False
+        try:
+            until(lambda: not taken(tmp_path), "the child to close what it inherited")
+        finally:
+            os.close(goes_on)
+            os.close(go_on)
+            os.waitpid(child, 0)
 
 
 def test_nothing_is_kept_of_a_file_without_stores(tmp_path):
