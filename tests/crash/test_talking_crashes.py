@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from pathlib import Path
@@ -141,6 +142,28 @@ def test_a_run_that_is_started_with_a_signal_is_there_with_it_or_not_at_all(
     # None that was told of, and both at a kill.
     assert all(got for _, started, got in found if started)
     assert {got is None for killed, _, got in found if killed} == {True, False}
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("point", _faults.POINTS)
+def test_what_a_run_tells_another_one_arrives_once_and_in_order_over_kills_at_every_point(
+    point, processes, store_url, surroundings
+):
+    """One kill at the first time that the point is reached, then at the second, and so on."""
+    killed = 0
+    for n in range(1, MOST):
+        ended = processes.run(APP, "relay", fault=f"{point}:{n}", **surroundings)
+        if not ended.killed:
+            break
+
+        killed += 1
+
+    last = processes.run(APP, "relay", **surroundings)
+    sent, (got, noted) = json.loads(last.output.split("results ")[1].splitlines()[0])
+    assert sent == 20
+    assert got == list(range(1, 21)), killed
+    assert noted == [10, 20]
+    print(f"{killed} kills at {point}")
 
 
 @pytest.mark.timeout(120)

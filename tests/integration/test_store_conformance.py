@@ -10,7 +10,7 @@ from unittest.mock import ANY
 import pytest
 from durable_core.exceptions import StoreClosedError
 from durable_core.history import Failure, Packer, TimerFired
-from durable_core.stores import InboxRow, Outcome, PendingRow, ReplyRow
+from durable_core.stores import InboxRow, Outcome, PendingRow, Post, ReplyRow
 from durable_core.stores._stalls import Instance, may_try, stall_of
 from durable_core.stores.memory import MemoryStore
 from durable_core.stores.sqlite import SqliteStore
@@ -65,6 +65,101 @@ async def claimable(store, *, types=("Flow",), by=ME, now=NOW, limit=100):
 
 def sent(request):
     return InboxRow(request=request, arrived=1.0, data=EVENT)
+
+
+# What runs tell each other
+
+
+def post(workflow_id, request, run_id=""):
+    """Return a post whose answers tell by their request what became of it."""
+    told, missed = sent(f"told {request}"), sent(f"missed {request}")
+    return Post(
+        namespace="default",
+        workflow_id=workflow_id,
+        run_id=run_id,
+        event=sent(request),
+        told=told,
+        missed=missed,
+    )
+
+
+async def unread(store, run_id):
+    """Return how many events wait for a run that nobody owns."""
+    return len((await store.load(new_row(run_id))).inbox)
+
+
+async def arrived(store, worker):
+    """Return the runs of a worker for which events wait, once for each."""
+    return [run for run, _, _ in (await store.arrivals(worker)).inbox]
+
+
+def test_a_post_is_for_the_open_run_of_an_id_and_its_sender_hears_of_it(store):
+    async def code(store):
+        worker = await store.register_worker("me")
+        await store.append(first("from", worker))
+        await create(store, "to", workflow_id="w")
+        posts = [post("w", "a"), post("w", "b", "to"), post("w", "c", "other"), post("v", "d")]
+        assert await store.append(step("from", worker, 1, posts=posts)) is ACCEPTED
+        assert await unread(store, "to") == 2
+        assert await arrived(store, worker) == ["from"] * 4
+        assert store.changed()
+
+    on(store, code)
+
+
+@pytest.mark.parametrize("why", ["fence", "dead", "number"])
+def test_a_refused_append_posts_nothing(store, why):
+    async def code(store):
+        worker = await store.register_worker("me")
+        await store.append(first("from", worker))
+        await create(store, "to", workflow_id="w")
+        if why == "dead":
+            await store.release_worker(worker)
+
+        refused = step(
+            "from",
+            worker,
+            7 if why == "number" else 1,
+            fence=9 if why == "fence" else 1,
+            posts=[post("w", "a")],
+        )
+        assert await store.append(refused) is REFUSED
+        assert await unread(store, "to") == 0
+        assert await arrived(store, worker) == []
+
+    on(store, code)
+
+
+def test_a_run_that_ends_posts_and_hears_nothing_and_one_that_has_ended_gets_nothing(store):
+    async def code(store):
+        worker = await store.register_worker("me")
+        await store.append(first("from", worker))
+        await store.append(first("to", worker, workflow_id="w"))
+        end = step("from", worker, 1, status="completed", posts=[post("w", "a"), post("v", "b")])
+        assert await store.append(end) is ACCEPTED
+        ((run, number, _),) = (await store.arrivals(worker)).inbox
+        assert run == "to"
+        taken = step("to", worker, 1, status="completed", taken=[number])
+        await store.append(first("late", worker))
+        late = step("late", worker, 1, posts=[post("w", "c")])
+        # Of one commit, in which the other run ends.
+        assert await asyncio.gather(store.append(taken), store.append(late)) == [ACCEPTED] * 2
+        assert await arrived(store, worker) == ["late"]
+
+    on(store, code)
+
+
+def test_a_post_that_was_made_before_is_not_there_twice(store):
+    async def code(store):
+        worker = await store.register_worker("me")
+        await store.append(first("from", worker))
+        await create(store, "to", workflow_id="w")
+        for number in (1, 2):
+            await store.append(step("from", worker, number, posts=[post("w", "a")]))
+
+        assert await unread(store, "to") == 1
+
+    on(store, code)
 
 
 # Ids

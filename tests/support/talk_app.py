@@ -1,23 +1,30 @@
 """Runs that are talked to, and a run that goes on after failures, for kills.
 
-``worker`` serves the queue until it is killed. ``start`` starts a run with a signal. ``again`` calls `steps`, which fails at the step that
-the variable ``BROKEN`` names, and prints its result or its failure.
+``worker`` serves the queue until it is killed. ``start`` starts a run with a signal. ``relay`` lets one run send numbers to another, and prints
+what that got. ``again`` calls `steps`, which fails at the step that the variable ``BROKEN`` names, and prints its result or its failure.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import sys
 
 from durable_core import Client, Worker, activity, workflow
+from durable_core.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable_core.embedded import execute_workflow
-from durable_core.exceptions import ApplicationError, WorkflowFailureError
+from durable_core.exceptions import (
+    ApplicationError,
+    WorkflowAlreadyStartedError,
+    WorkflowFailureError,
+)
 
 from support import ledger
 
 QUEUE = "talk"
+ONCE = WorkflowIDReusePolicy.REJECT_DUPLICATE
 
 
 @activity.defn
@@ -72,6 +79,19 @@ class Collector:
 
 
 @workflow.defn
+async def relay(to: str, count: int) -> int:
+    """Send the numbers from 1, some one after the other, some together."""
+    handle = workflow.get_external_workflow_handle_for(Collector, to)
+    for first in range(1, count + 1, 5):
+        await handle.signal(Collector.put, first)
+        rest = range(first + 1, min(first + 5, count + 1))
+        await asyncio.gather(*(handle.signal(Collector.put, n) for n in rest))
+
+    await handle.signal(Collector.end)
+    return count
+
+
+@workflow.defn
 async def steps() -> list[str]:
     first = await step("first")
     second, third = await asyncio.gather(step("second"), step("third"))
@@ -99,6 +119,22 @@ async def start(how: str) -> None:
             await asyncio.sleep(0.2 if how == "here" else 0)
 
 
+async def relayed() -> None:
+    """Start both runs, or find them, and wait for their ends."""
+    existing = WorkflowIDConflictPolicy.USE_EXISTING
+    more = {"task_queue": QUEUE, "id_conflict_policy": existing, "id_reuse_policy": ONCE}
+    async with await Client.connect() as client:
+        for code, args, id in ((Collector.run, [], "to"), (relay, ["to", 20], "from")):
+            with contextlib.suppress(WorkflowAlreadyStartedError):
+                await client.start_workflow(code, args=args, id=id, **more)
+
+        worker = Worker(client, task_queue=QUEUE, workflows=[Collector, relay], activities=[note])
+        async with worker:
+            results = [await client.get_workflow_handle(id).result() for id in ("from", "to")]
+
+        print("results", json.dumps(results), flush=True)
+
+
 async def again() -> None:
     try:
         print("result", await execute_workflow(steps, id="steps", on_failed="resume"))
@@ -112,5 +148,7 @@ if __name__ == "__main__":
             asyncio.run(serve())
         case ["start", how]:
             asyncio.run(start(how))
+        case ["relay"]:
+            asyncio.run(relayed())
         case _:
             asyncio.run(again())

@@ -148,6 +148,10 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
                 label = _format.arguments(entry.args)
             case "cancel":
                 name, status = "cancellation", entry.status
+            case "told":
+                what = "cancellation" if entry.name == "cancel" else f"signal {entry.name}"
+                name, status = f"{what} to {entry.key}", entry.status
+                label = entry.detail or _format.arguments(entry.args)
             case "taken":
                 name = "continued"
             case "rewound":

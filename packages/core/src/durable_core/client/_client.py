@@ -12,9 +12,9 @@ from durable_core.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable_core.exceptions import WorkflowNotFoundError
 from durable_core.history import Payload, SignalReceived
 from durable_core.payloads._failures import Registry
+from durable_core.payloads._sent import encoded
 
 from ._changes import Changes
-from ._encoded import encoded
 from ._execution import WorkflowExecution, WorkflowExecutionStatus, execution_of
 from ._handle import WorkflowHandle
 from ._stores import open_store

@@ -7,16 +7,18 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
+from msgspec.structs import replace
+
 from durable_core import _ids, history
 from durable_core import exceptions as ex
 from durable_core._arguments import UNSET, arguments
 from durable_core._signatures import signature
 from durable_core.payloads import _json
+from durable_core.payloads._sent import encoded
 from durable_core.stores import InboxRow, Outcome, _stalls
 from durable_core.worker._owned import LostRunError
 from durable_core.workflow import _handlers
 
-from ._encoded import encoded
 from ._execution import execution_of
 from ._history import WorkflowHistory
 from ._replayed import replayed
@@ -92,7 +94,8 @@ class WorkflowHandle(Generic[R]):
                     # Its worker learns of whoever else ends it, or takes it over.
                     await asyncio.wait([owned.done])
                     if owned.done.exception() is None and owned.run.closed is not None:
-                        return self._outcome(owned.row, owned.run.closed)
+                        ended = replace(owned.row, status=owned.run.status)
+                        return self._outcome(ended, owned.run.closed)
 
                 seen = self._client.changes.count
                 row = await self._row()

@@ -24,7 +24,7 @@ class TimelineEntry:
         kind: What it is.
         seq: Number of its command; 0 for what is no command.
         name, key, summary: Of an activity; the name also of a signal, an update or a note, the key
-            also the id of an update.
+            also the id of an update, or of the run that was ``told`` something.
         status: ``completed``, ``failed``, ``cancelled``, ``fired``, ``pending``, ``retrying``,
             ``set aside``, …
         time: When it was asked for, or happened; seconds since the epoch.
@@ -44,6 +44,7 @@ class TimelineEntry:
         "signal",
         "update",
         "cancel",
+        "told",
         "taken",
         "rewound",
         "note",
@@ -160,6 +161,17 @@ def _open(
                 seq=command.seq,
                 due=command.due,
                 detail=f"{command.delay:g} s",
+            )
+        case h.TellRun():
+            entries[command.seq] = TimelineEntry(
+                kind="told",
+                status="sent",
+                time=time,
+                seq=command.seq,
+                name=command.signal or "cancel",
+                key=command.workflow_id,
+                args=_value(command.args) if command.signal else None,
+                detail=command.reason,
             )
         case h.CancelActivity() | h.CancelTimer():
             if command.seq in entries:
@@ -302,6 +314,10 @@ def _settle(entries: dict[int, TimelineEntry], event: h.Event, time: float | Non
             entries[seq] = _replace(entry, status="cancelled", ended=time, attempts=attempts)
         case h.TimerFired():
             entries[seq] = _replace(entry, status="fired", ended=time)
+        case h.RunTold():
+            status = "failed" if event.refused else "delivered"
+            detail = event.refused or entry.detail
+            entries[seq] = _replace(entry, status=status, ended=time, detail=detail)
         case _:
             pass
 

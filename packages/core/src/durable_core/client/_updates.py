@@ -12,9 +12,8 @@ from durable_core import exceptions as ex
 from durable_core._arguments import arguments
 from durable_core._signatures import short, signature
 from durable_core.payloads import _json
+from durable_core.payloads._sent import encoded
 from durable_core.workflow import _handlers
-
-from ._encoded import encoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

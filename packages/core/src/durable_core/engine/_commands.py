@@ -20,6 +20,7 @@ from durable_core.history import (
     Payload,
     ScheduleActivity,
     StartTimer,
+    TellRun,
 )
 from durable_core.payloads import _digest, _faithful, _json
 from durable_core.payloads._texts import Texts
@@ -278,6 +279,25 @@ class Commands:
             self.next_seq = max(self.next_seq, seq + 1)
             handle.seq = seq
             self.timers[seq] = handle
+
+    # Other runs
+
+    def tell(self, command: TellRun, args: tuple[Any, ...], types: tuple[Any, ...]) -> int:
+        """Tell another run something; return the number of the command.
+
+        Args:
+            command: What is asked for.
+            args: Of the signal.
+            types: Theirs.
+        """
+        if self.expected is None:
+            self.collected.commands.append(command)
+            seq = command.seq
+        else:
+            seq = self.expected.tell(command, args, types).seq
+
+        self.next_seq = max(self.next_seq, seq + 1)
+        return seq
 
     # Everything else
 

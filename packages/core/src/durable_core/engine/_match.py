@@ -22,6 +22,7 @@ from durable_core.history import (
     Payload,
     ScheduleActivity,
     StartTimer,
+    TellRun,
     TerminateRun,
 )
 from durable_core.payloads import _digest
@@ -54,6 +55,9 @@ def describe(command: Command) -> str:
             return f"cancellation of activity {command.seq}"
         case CancelTimer():
             return f"cancellation of timer {command.seq}"
+        case TellRun():
+            what = f"signal {command.signal!r} to" if command.signal else "cancellation of"
+            return f"{what} run {command.workflow_id!r} #{command.occurrence}"
         case AnswerUpdate():
             return f"answer of the update {command.request!r}"
         case CompleteRun():
@@ -145,8 +149,26 @@ class Expected:
         expected = self._left() if found is None else describe(found)
         raise self.error(expected, f"timer of {delay:g} s #{occurrence}")
 
+    def tell(self, command: TellRun, args: tuple[Any, ...], types: tuple[Any, ...]) -> TellRun:
+        """Return the recorded command that tells another run the same.
+
+        Raises:
+            NonDeterminismError: There is none, or its arguments differ.
+        """
+        found = self.other(command)
+        assert isinstance(found, TellRun)
+        if found.digest != command.digest:
+            what = describe(found)
+            path = _digest.difference(found.args.data, args, types, what=what)
+            if path is not None:
+                raise self.error(
+                    f"{what} with the recorded arguments", f"{what} with other arguments", path=path
+                )
+
+        return found
+
     def other(self, command: Command) -> Command:
-        """Return the recorded cancellation, answer, or end of the run.
+        """Return the recorded command of the same identity.
 
         Raises:
             NonDeterminismError: It is not recorded.
@@ -224,6 +246,9 @@ def _identity(command: Command) -> tuple[type, int | str]:
             return type(command), command.seq
         case AnswerUpdate():
             return type(command), command.request
+        case TellRun():
+            parts = (command.workflow_id, command.run_id, command.signal, str(command.occurrence))
+            return type(command), "\0".join(parts)
         case _:
             return type(command), 0
 

@@ -30,6 +30,7 @@ from durable_core.history import (
     FailRun,
     Payload,
     Rewound,
+    RunTold,
     SignalReceived,
     Taken,
     TerminateRun,
@@ -44,6 +45,7 @@ from ._facts import Facts
 from ._handlers import Handlers
 from ._loop import Timer, WorkflowTask, new_loop
 from ._match import Expected, waiting_line
+from ._others import Others
 from ._updates import Updates
 
 if TYPE_CHECKING:
@@ -105,6 +107,7 @@ class Run(Facts):
         self._context = self._outer.copy()
         self._commands = Commands(start, self._loop, host, self._context, definition.module)
         self.updates = Updates(self, self.handlers, host.failures)
+        self._others = Others(self._commands, self._loop)
         self._python = start.python
         self._args: tuple[Any, ...] = ()
         self._main: asyncio.Task[Any] | None = None
@@ -377,6 +380,8 @@ class Run(Facts):
                 self.handlers.signal(event)
             case UpdateReceived():
                 self.updates.begin(event)
+            case RunTold():
+                self._others.told(event)
             case CancelRequested():
                 self.handlers.cancellation_reason = event.reason
                 if self._main is not None:
@@ -434,6 +439,17 @@ class Run(Facts):
         """Ask for a unit; see `durable_core.adapter.Engine.schedule`."""
         self._check_usable()
         return self._commands.schedule(unit)
+
+    @property
+    def told_later(self) -> Iterable[int]:
+        """Numbers of the commands that other runs have not answered yet."""
+        return self._others.waiting
+
+    @property
+    def others(self) -> Others:
+        """What it asks of other runs."""
+        self._check_usable()
+        return self._others
 
     def issue(self, command: Command) -> Command:
         """Ask for what has no identity of its own; see `Commands.issue`."""

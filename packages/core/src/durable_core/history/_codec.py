@@ -69,6 +69,12 @@ class Packer(msgspec.Struct):
 
         return data + crc32(data).to_bytes(_CHECKSUM, "big")
 
+    @staticmethod
+    def pack_whole(record: msgspec.Struct) -> bytes:
+        """Return the bytes of a record with all its payloads, for whoever has not its items."""
+        data = _encoder.encode(record)
+        return data + crc32(data).to_bytes(_CHECKSUM, "big")
+
     def add(self, data: bytes, role: str) -> str:
         """Add an item and return its address."""
         key = _digest.address(self.lineage, role, data)
@@ -248,7 +254,7 @@ def _map_payloads(record: Any, change: Callable[[r.Payload], r.Payload]) -> Any:
                 return record
 
             return msgspec.structs.replace(record, result=given)
-        case r.SignalReceived() | r.UpdateReceived():
+        case r.SignalReceived() | r.UpdateReceived() | r.TellRun():
             args = change(record.args)
             return record if args is record.args else msgspec.structs.replace(record, args=args)
         case r.Start():

@@ -38,11 +38,13 @@ __all__ = [
     "Payload",
     "PendingActivity",
     "Rewound",
+    "RunTold",
     "ScheduleActivity",
     "SignalReceived",
     "Start",
     "StartTimer",
     "Taken",
+    "TellRun",
     "TerminateRun",
     "TimerFired",
     "UpdateReceived",
@@ -253,6 +255,17 @@ class CancelRequested(
     time: float = 0.0
 
 
+class RunTold(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="told"):
+    """What the run had to tell another one is in that one's inbox, or cannot be.
+
+    Attributes:
+        refused: Why it cannot be; empty if it is there.
+    """
+
+    seq: int
+    refused: str = ""
+
+
 class Rewound(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="rewound"):
     """The run had ended and goes on: the activations from ``to`` on are set aside.
 
@@ -283,6 +296,7 @@ Event = (
     | SignalReceived
     | UpdateReceived
     | CancelRequested
+    | RunTold
     | Rewound
 )
 
@@ -340,6 +354,29 @@ class CancelTimer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag
     seq: int
 
 
+class TellRun(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="tell"):
+    """Send a signal to another run, or ask for its end.
+
+    Identity: (run, signal, occurrence); arguments are compared too.
+
+    Attributes:
+        workflow_id: Of the other run.
+        run_id: Its unique id; empty for the one that is open.
+        signal: Name of the signal; empty to ask for the run's end.
+        args: JSON array of the signal's arguments.
+        reason: Why its end is asked for, in the words of whoever asks.
+    """
+
+    seq: int
+    workflow_id: str
+    run_id: str = ""
+    signal: str = ""
+    args: Payload = Payload()
+    digest: str = ""
+    reason: str = ""
+    occurrence: int = 1
+
+
 class AnswerUpdate(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="answer"):
     """Tell the sender of an update what became of it: a result or a failure.
 
@@ -389,6 +426,7 @@ Command = (
     | StartTimer
     | CancelActivity
     | CancelTimer
+    | TellRun
     | AnswerUpdate
     | CompleteRun
     | FailRun

@@ -27,6 +27,7 @@ __all__ = [
     "Loaded",
     "Outcome",
     "PendingRow",
+    "Post",
     "ReplyRow",
     "Reuse",
     "RunRow",
@@ -86,6 +87,25 @@ class InboxRow(msgspec.Struct, frozen=True):
     data: bytes
 
 
+class Post(msgspec.Struct, frozen=True, kw_only=True):
+    """An event for another run, and what the run that posts it hears of that.
+
+    Attributes:
+        namespace, workflow_id: Of the other run.
+        run_id: Its unique id; empty for the one that is open.
+        event: For the inbox of the other run; it refers to no items, which are of one lineage.
+        told: For the own inbox, if the other run is open.
+        missed: For the own inbox, if it is not.
+    """
+
+    namespace: str
+    workflow_id: str
+    run_id: str
+    event: InboxRow
+    told: InboxRow
+    missed: InboxRow
+
+
 class ReplyRow(msgspec.Struct, frozen=True):
     """What became of an update, for whoever waits for it or asks again.
 
@@ -124,6 +144,7 @@ class Append(msgspec.Struct, kw_only=True):
         resolved: Numbers of the commands whose work has an outcome.
         taken: Ids of the inbox rows that became events.
         inbox: Events to put into the inbox instead of into an activation.
+        posts: Events for other runs.
         replies: What became of updates.
         start: Row and start record of a run that this append creates.
         reuse: Whether that run's id may be one that was used before.
@@ -148,6 +169,7 @@ class Append(msgspec.Struct, kw_only=True):
     resolved: Sequence[int] = ()
     taken: Sequence[int] = ()
     inbox: Sequence[InboxRow] = ()
+    posts: Sequence[Post] = ()
     replies: Sequence[ReplyRow] = ()
     start: tuple[RunRow, bytes] | None = None
     reuse: Reuse = "always"

@@ -17,6 +17,7 @@ from durable_core.stores import Append, Outcome, PendingRow, Reuse, RunRow
 
 from . import _takeover
 from ._arrived import Arrived, LostRunError, unread
+from ._posts import posts_of
 from ._replies import replies_of
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class Appends:
             pending=pending,
             resolved=resolved,
             taken=rows,
+            posts=posts_of(run.start, activation),
             replies=replies,
         )
 

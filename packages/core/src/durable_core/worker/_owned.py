@@ -22,11 +22,7 @@ from durable_core.engine import python_version
 from durable_core.history import (
     Activation,
     CancelActivity,
-    CancelTimer,
     Event,
-    PendingActivity,
-    ScheduleActivity,
-    StartTimer,
     Taken,
     TimerFired,
 )
@@ -351,6 +347,10 @@ class OwnedRun:
             self.created.set_result(None)
 
         accept(taken)
+        if append.posts:
+            # For what others were told that are loaded here, and for its own answers.
+            self._worker.look_again()
+
         if activation is not None:
             self._worker.committed(self, activation)
             self._effects(activation)
@@ -370,19 +370,7 @@ class OwnedRun:
             return
 
         for command in activation.commands:
-            match command:
-                case ScheduleActivity():
-                    pending = self.run.pending.get(command.seq)
-                    if pending is not None:
-                        self._work.start_body(pending, PendingActivity(seq=command.seq))
-                case StartTimer():
-                    self._work.set_alarm(command.seq, command.due)
-                case CancelTimer():
-                    self._work.cancel_alarm(command.seq)
-                case CancelActivity() if not command.abandon:
-                    self._work.withdraw(command.seq)
-                case _:
-                    pass
+            self._work.begin(command, self.run.pending)
 
         if self._events or self.run.broken:
             self._wake()

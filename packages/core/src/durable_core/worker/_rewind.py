@@ -53,7 +53,7 @@ class Rewind(msgspec.Struct, frozen=True):
 
     def still_wanted(self, run: Run) -> list[Event]:
         """Return those of the events that the run, rebuilt from what is kept, waits for."""
-        waiting = {*run.pending, *run.timers}
+        waiting = {*run.pending, *run.timers, *run.told_later}
         return [
             e
             for e in self.events

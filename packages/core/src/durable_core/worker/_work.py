@@ -9,14 +9,23 @@ from msgspec.structs import replace
 
 from durable_core import _defaults
 from durable_core import exceptions as ex
-from durable_core.history import ActivityFailed, Attempt, PendingActivity
+from durable_core.history import (
+    ActivityFailed,
+    Attempt,
+    CancelActivity,
+    CancelTimer,
+    Command,
+    PendingActivity,
+    ScheduleActivity,
+    StartTimer,
+)
 from durable_core.stores import Outcome
 
 from ._arrived import LostRunError
 from ._bodies import Job, exhausted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from durable_core._clock import Alarm, Clock
     from durable_core.engine import Pending
@@ -77,6 +86,26 @@ class Work:
         self._alarms: dict[int, Alarm] = {}
         self._dues: dict[int, float] = {}
         self._withdrawn: set[int] = set()
+
+    def begin(self, command: Command, pending: Mapping[int, Pending]) -> None:
+        """Do what a command that is durable asks for, if it is a matter of bodies and alarms.
+
+        Args:
+            command: Of a run that goes on.
+            pending: Activities without an outcome, by command number.
+        """
+        match command:
+            case ScheduleActivity():
+                if (wanted := pending.get(command.seq)) is not None:
+                    self.start_body(wanted, PendingActivity(seq=command.seq))
+            case StartTimer():
+                self.set_alarm(command.seq, command.due)
+            case CancelTimer():
+                self.cancel_alarm(command.seq)
+            case CancelActivity() if not command.abandon:
+                self.withdraw(command.seq)
+            case _:
+                pass
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:

@@ -514,10 +514,11 @@ class Worker:
             with contextlib.suppress(LostRunError):
                 await self.membership.confirm()
 
+        if not self._owned:
+            return
+
         before = [owned for owned in self._owned.values() if owned.open]
         behind = [(owned, owned.inbox.sent) for owned in self._owned.values() if owned.behind]
-        if not (before or behind):
-            return
 
         arrivals = await self.store.arrivals(self.membership.number)
         for owned in before:

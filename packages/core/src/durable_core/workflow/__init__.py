@@ -34,6 +34,11 @@ from ._calls import (
     wait_condition,
 )
 from ._defn import defn, init, run
+from ._external import (
+    ExternalWorkflowHandle,
+    get_external_workflow_handle,
+    get_external_workflow_handle_for,
+)
 from ._handlers import HandlerUnfinishedPolicy, UpdateMethod, query, signal, update
 from ._setting import (
     all_handlers_finished,
@@ -55,6 +60,7 @@ from ._waiting import as_completed, wait
 __all__ = [
     "ActivityCancellationType",
     "ActivityHandle",
+    "ExternalWorkflowHandle",
     "HandlerUnfinishedPolicy",
     "Info",
     "LoggerAdapter",
@@ -70,6 +76,8 @@ __all__ = [
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
     "get_dynamic_update_handler",
+    "get_external_workflow_handle",
+    "get_external_workflow_handle_for",
     "get_query_handler",
     "get_signal_handler",
     "get_update_handler",

@@ -120,6 +120,30 @@ class Runtime(Engine, Protocol):
         """Makes values of recorded arguments, and the reverse."""
         ...
 
+    @property
+    def others(self) -> Others:
+        """What it asks of other runs."""
+        ...
+
+
+class Others(Protocol):
+    """What a run asks of other runs; each future ends when the other one has it, or cannot."""
+
+    def signal(
+        self,
+        workflow_id: str,
+        run_id: str,
+        name: str,
+        target: str | Callable[..., Any],
+        args: tuple[Any, ...],
+    ) -> asyncio.Future[None]:
+        """Send a signal to another run."""
+        ...
+
+    def cancel(self, workflow_id: str, run_id: str, reason: str) -> asyncio.Future[None]:
+        """Ask another run to end."""
+        ...
+
 
 class Handlers(Protocol):
     """What handles the signals, queries and updates of one run."""

@@ -108,6 +108,15 @@ class Database:
 
         self._runs[append.run_id] = run
         self._advance(run, append)
+        for post in append.posts:
+            target = self.find(post.namespace, post.workflow_id, post.run_id or None)
+            there = target is not None and target.status == "running"
+            if target is not None and there:
+                self._put(self._runs[target.run_id], post.event)
+
+            if append.status == "running":
+                self._put(run, post.told if there else post.missed)
+
         self.version += 1
         return Outcome.ACCEPTED
 

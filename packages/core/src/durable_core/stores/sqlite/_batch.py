@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from durable_core._planted import planted
-from durable_core.stores._protocol import Append, InboxRow, Outcome, Reuse, RunRow
+from durable_core.stores._protocol import Append, InboxRow, Outcome, Post, Reuse, RunRow
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -135,6 +135,9 @@ def write(
         for reply in append.replies:
             replies.add(append.run_id, reply.request, reply.stage, blob=reply.data)
 
+    for run, event in _posted(connection, sql, accepted):
+        inbox.add(run, event.request, event.arrived, blob=event.data)
+
     for name, rows in (
         ("insert_activations", activations),
         ("insert_items", items),
@@ -152,6 +155,26 @@ def write(
         connection.execute(sql["delete_inbox"], (_json(taken),))
 
     return list(outcomes.values())
+
+
+def _posted(
+    connection: apsw.Connection, sql: Mapping[str, str], accepted: Sequence[Append]
+) -> Iterable[tuple[str, InboxRow]]:
+    """Return for which runs there are events of other runs, and answers to these."""
+    posts: list[tuple[Append, Post]] = [(a, p) for a in accepted for p in a.posts]
+    if not posts:
+        return
+
+    asked = _json([[p.namespace, p.workflow_id, p.run_id] for _, p in posts])
+    rows: Any = connection.execute(sql["find_targets"], (asked,))
+    targets: dict[int, str] = dict(rows)
+    for i, (append, post) in enumerate(posts):
+        target = targets.get(i)
+        if target is not None:
+            yield target, post.event
+
+        if append.status == "running":
+            yield append.run_id, post.missed if target is None else post.told
 
 
 def _send(

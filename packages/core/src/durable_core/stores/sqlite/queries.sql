@@ -128,6 +128,12 @@ SELECT request, stage, coalesce(data, x'') FROM reply WHERE run = ?1 AND request
 -- The updates of a run that were rejected.
 SELECT request FROM reply WHERE run = ?1 AND stage = 'rejected';
 
+-- name: find_targets
+-- The open runs that posts ?1 (rows of namespace, workflow id, and run id or '') are for: the place of each, and its run.
+SELECT j.key, r.id FROM json_each(?1) AS j
+JOIN run AS r ON r.namespace = j.value ->> 0 AND r.workflow_id = j.value ->> 1 AND r.status = 'running'
+WHERE j.value ->> 2 IN ('', r.id);
+
 -- name: open_runs
 -- Those of the runs ?1 (a JSON array) that are open.
 SELECT id FROM run WHERE status = 'running' AND id IN (SELECT j.value FROM json_each(?1) AS j);

@@ -1,16 +1,17 @@
-"""Arguments of what is sent to a run, as they are recorded."""
+"""Arguments of what is sent to a run, by a client or by another run, as they are recorded."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from durable_core._signatures import signature
-from durable_core.payloads import _faithful, _json
+
+from . import _faithful, _json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["encoded"]
+__all__ = ["encoded", "types_of"]
 
 
 def encoded(target: str | Callable[..., Any], args: tuple[Any, ...], owner: str) -> bytes:
@@ -25,3 +26,11 @@ def encoded(target: str | Callable[..., Any], args: tuple[Any, ...], owner: str)
     takes.check_count(args, what=owner)
     parameters = _faithful.expected(takes, len(args))
     return _faithful.encode_arguments(args, parameters, owner=owner, what=what)
+
+
+def types_of(target: str | Callable[..., Any], count: int) -> tuple[Any, ...]:
+    """Return the types of so many arguments, as far as they are known."""
+    if isinstance(target, str):
+        return ()
+
+    return _faithful.types_of(signature(target).without_self(), count)
