@@ -29,6 +29,12 @@ def surroundings(store_url, ledger):
     return {"DURABLE_URL": store_url, "LEDGER": ledger.path}
 
 
+def at_commits_alone(point, long):
+    """Leave the other points to long runs: in between nothing changes that outlives a process."""
+    if not long and not point.startswith("store.commit"):
+        pytest.skip("only with --long")
+
+
 async def talked_to(client, run, serve, choose, *, signals, kills):
     """Send numbers to a run whose workers are killed; return what the run says that it got.
 
@@ -147,9 +153,10 @@ def test_a_run_that_is_started_with_a_signal_is_there_with_it_or_not_at_all(
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("point", _faults.POINTS)
 def test_what_a_run_tells_another_one_arrives_once_and_in_order_over_kills_at_every_point(
-    point, processes, store_url, surroundings
+    point, processes, store_url, surroundings, long
 ):
     """One kill at the first time that the point is reached, then at the second, and so on."""
+    at_commits_alone(point, long)
     killed = 0
     for n in range(1, MOST):
         ended = processes.run(APP, "relay", fault=f"{point}:{n}", **surroundings)
@@ -163,6 +170,27 @@ def test_what_a_run_tells_another_one_arrives_once_and_in_order_over_kills_at_ev
     assert sent == 20
     assert got == list(range(1, 21)), killed
     assert noted == [10, 20]
+    print(f"{killed} kills at {point}")
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("point", _faults.POINTS)
+def test_a_run_that_is_paused_again_and_again_loses_nothing_over_kills_at_every_point(
+    point, processes, store_url, surroundings, ledger, long
+):
+    at_commits_alone(point, long)
+    killed = 0
+    for n in range(1, MOST):
+        ended = processes.run(APP, "pause", fault=f"{point}:{n}", **surroundings)
+        if not ended.killed:
+            break
+
+        killed += 1
+
+    last = processes.run(APP, "pause", **surroundings)
+    assert json.loads(last.output.split("result ")[1]) == ["first", "second", "third", "fourth"]
+    counts = {name.partition("/")[2]: times for name, times in ledger.counts().items()}
+    assert all(1 <= times <= 1 + killed for times in counts.values()), counts
     print(f"{killed} kills at {point}")
 
 

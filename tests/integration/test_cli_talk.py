@@ -1,4 +1,4 @@
-"""`durable signal` and `update`, as a user calls them."""
+"""`durable signal`, `update`, `pause`, `unpause` and `retry`, as a user calls them."""
 
 from __future__ import annotations
 
@@ -70,5 +70,37 @@ def test_what_cannot_be_told_is_one_line_with_the_reason(store_url, arguments, c
             assert (ended, out) == (code, "")
             assert why in err
             assert "Traceback" not in err
+
+    asyncio.run(main())
+
+
+def test_a_run_is_paused_and_goes_on(store_url):
+    async def main():
+        async with working(store_url) as client:
+            handle = await begin(client, Inbox.run, "ann")
+            code, out, err = await durable(
+                "pause", "w", "--reason", "looks odd", "--url", store_url
+            )
+            assert (code, out) == (0, "")
+            assert "run 'w' is paused. It goes on with: durable unpause w" in err
+            code, out, _ = await durable("list", "--status", "paused", "--url", store_url)
+            assert "w" in out.splitlines()[1]
+            code, out, _ = await durable("show", "w", "--url", store_url)
+            assert "paused" in out
+            assert "looks odd. durable unpause w" in " ".join(out.split())
+            code, _, err = await durable("pause", "w", "--url", store_url)
+            assert code == 1
+            assert "is paused already" in err
+            code, _, err = await durable("unpause", "w", "--url", store_url)
+            assert code == 0
+            assert "a worker of the queue 'talk' continues it" in err
+            code, _, err = await durable("unpause", "w", "--url", store_url)
+            assert (code, "is not paused" in err) == (1, True)
+            code, _, err = await durable("retry", "w", "--url", store_url)
+            assert (code, "no activity of run 'w' waits" in err) == (1, True)
+            await handle.signal(Inbox.end)
+            await handle.result()
+            code, out, _ = await durable("show", "w", "--url", store_url)
+            assert "paused" in out
 
     asyncio.run(main())

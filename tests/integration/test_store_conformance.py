@@ -162,6 +162,59 @@ def test_a_post_that_was_made_before_is_not_there_twice(store):
     on(store, code)
 
 
+# Runs that stand still
+
+
+def test_nobody_claims_a_paused_run_and_its_owner_learns_of_the_pause(store):
+    async def code(store):
+        worker = await store.register_worker("me")
+        await create(store, "free")
+        await create(store, "bound", bound=True)
+        await store.append(first("mine", worker))
+        for run in ("free", "bound", "mine"):
+            assert await store.pause(run, "why") is ACCEPTED
+            assert await store.pause(run, "again") is REFUSED
+
+        assert await claimable(store) == []
+        assert await store.orphans("default", "Flow", limit=10) == []
+        assert await store.next_wake("default", "queue") is None
+        assert await store.waiting_types("default", "queue") == set()
+        assert (await store.arrivals(worker)).paused == {"mine"}
+        assert (await store.find("default", "", "mine")).paused == "why"
+        assert await store.append(claim("free", worker, fence=0)) is REFUSED
+        # Its owner may finish what is under way, and let it go.
+        assert await store.append(step("mine", worker, 1)) is ACCEPTED
+        assert await store.append(step("mine", worker, None, release=True)) is ACCEPTED
+        assert await store.append(claim("mine", worker, fence=1)) is REFUSED
+        for run in ("free", "mine"):
+            assert await store.unpause(run, sent(f"unpause {run}")) is ACCEPTED
+            assert await store.unpause(run, sent("again")) is REFUSED
+
+        assert sorted(await claimable(store)) == ["free", "mine"]
+        assert await unread(store, "free") == 1
+        assert await store.append(claim("mine", worker, fence=1)) is ACCEPTED
+        assert len((await store.arrivals(worker)).inbox) == 1
+
+    on(store, code)
+
+
+def test_a_pause_ends_with_its_run(store):
+    async def code(store):
+        worker = await store.register_worker("me")
+        for run in ("ended", "terminated"):
+            await store.append(first(run, worker))
+            await store.pause(run, "why")
+
+        assert await store.append(step("ended", worker, 1, status="completed")) is ACCEPTED
+        await store.terminate("terminated", time=2.0, data=lambda *_: b"")
+        for run in ("ended", "terminated"):
+            assert (await store.find("default", "", run)).paused is None
+            assert await store.pause(run, "why") is REFUSED
+            assert await store.unpause(run, sent("x")) is REFUSED
+
+    on(store, code)
+
+
 # Ids
 
 

@@ -1,7 +1,7 @@
 """Runs that are talked to, and a run that goes on after failures, for kills.
 
 ``worker`` serves the queue until it is killed. ``start`` starts a run with a signal. ``relay`` lets one run send numbers to another, and prints
-what that got. ``again`` calls `steps`, which fails at the step that the variable ``BROKEN`` names, and prints its result or its failure.
+what that got. ``pause`` lets a run stand still again and again, and prints its result. ``again`` calls `steps`, which fails at the step that the variable ``BROKEN`` names, and prints its result or its failure.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from durable_core.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable_core.embedded import execute_workflow
 from durable_core.exceptions import (
     ApplicationError,
+    CallError,
     WorkflowAlreadyStartedError,
     WorkflowFailureError,
+    WorkflowNotFoundError,
 )
 
 from support import ledger
@@ -135,6 +137,28 @@ async def relayed() -> None:
         print("results", json.dumps(results), flush=True)
 
 
+async def paused() -> None:
+    """Start a run, or find it, and pause it at several moments."""
+    more = {"task_queue": QUEUE, "id_reuse_policy": ONCE}
+    async with await Client.connect() as client:
+        with contextlib.suppress(WorkflowAlreadyStartedError):
+            await client.start_workflow(steps, id="w", **more)
+
+        handle = client.get_workflow_handle("w")
+        async with Worker(client, task_queue=QUEUE, workflows=[steps], activities=[step]):
+            for n in range(5):
+                with contextlib.suppress(CallError, WorkflowNotFoundError):
+                    await handle.pause(reason=f"pause {n}")
+
+                await asyncio.sleep(0.01)
+                with contextlib.suppress(CallError):
+                    await handle.unpause()
+
+                await asyncio.sleep(0.003 * n)
+
+            print("result", json.dumps(await handle.result()), flush=True)
+
+
 async def again() -> None:
     try:
         print("result", await execute_workflow(steps, id="steps", on_failed="resume"))
@@ -148,6 +172,8 @@ if __name__ == "__main__":
             asyncio.run(serve())
         case ["start", how]:
             asyncio.run(start(how))
+        case ["pause"]:
+            asyncio.run(paused())
         case ["relay"]:
             asyncio.run(relayed())
         case _:

@@ -119,9 +119,9 @@ async def working(url, **options):
 
 
 @contextlib.asynccontextmanager
-async def both(url):
+async def both(url, **options):
     """Yield the client of the worker, and one that has only the file in common with it."""
-    async with working(url) as near, await Client.connect(url, identity="far") as far:
+    async with working(url, **options) as near, await Client.connect(url, identity="far") as far:
         yield near, far
 
 

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["list_runs"]
 
-_OPEN = {"running", "stalled", "interrupted"}
-_STATUSES = ["running", "interrupted", "stalled", "completed", "failed", "canceled", "terminated"]
+_OPEN = {"running", "paused", "stalled", "interrupted"}
+_STATUSES = [
+    *("running", "interrupted", "paused", "stalled"),
+    *("completed", "failed", "canceled", "terminated"),
+]
 _HEADS = ("WORKFLOW ID", "TYPE", "STATUS", "STARTED", "DURATION", "STEPS")
 _STATUS = _HEADS.index("STATUS")
 _GAP = 2

@@ -35,6 +35,7 @@ _STYLES = {
     "cancelling": "yellow",
     "retrying": "yellow",
     "interrupted": "yellow",
+    "paused": "yellow",
     "running": "cyan",
     "waiting": "cyan",
 }

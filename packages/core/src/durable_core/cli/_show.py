@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from durable_core import _clock
+from durable_core.client._standing import pause_of
 from durable_core.exceptions import WorkflowNotFoundError
 
 from . import _format
@@ -17,6 +18,7 @@ from ._texts import read_items
 
 if TYPE_CHECKING:
     from durable_core.client import TimelineEntry, WorkflowHistory
+    from durable_core.stores import Pause
 
     from ._screen import Line, Screen
 
@@ -35,12 +37,14 @@ class _Found(msgspec.Struct, frozen=True):
         status: As in a list.
         items: Items of the texts, by address; read only if they are shown.
         reopened: Whether it had ended, and is to be taken up again.
+        paused: Who paused it, if it is.
     """
 
     history: WorkflowHistory
     status: str
     items: dict[str, Any]
     reopened: bool = False
+    paused: Pause | None = None
 
     @property
     def closed(self) -> TimelineEntry | None:
@@ -97,16 +101,17 @@ async def _find(url: str | None, workflow_id: str, run_id: str | None, *, texts:
         status = "running" if row is None else await Statuses(client).of(row)
         # Its row was opened again, and no activation has followed yet.
         reopened = row is not None and row.status == "running"
-        found = _Found(recorded, status, {}, reopened)
+        paused = None if row is None else pause_of(row)
+        found = _Found(recorded, status, {}, reopened, paused)
         if found.closed is not None:
             status = found.closed.status
-        elif recorded.stall is not None:
+        elif recorded.stall is not None and status != "paused":
             status = "stalled"
-        elif status not in {"running", "interrupted"}:
+        elif status not in {"running", "interrupted", "paused"}:
             status = "running"
 
         items = await read_items(client, recorded) if texts else {}
-        return _Found(recorded, status, items, reopened)
+        return _Found(recorded, status, items, reopened, paused)
 
 
 def _facts(found: _Found) -> dict[str, Any]:
@@ -220,6 +225,11 @@ def _remedy(found: _Found) -> str:
             f"Fix the code and restart the worker of the queue {start.task_queue!r}; or, if the "
             f"cause lay elsewhere: durable resume {id_}. {kept}."
         )
+
+    if found.status == "paused":
+        by = f"It was paused by {_format.one_line(found.paused.client)}" if found.paused else ""
+        why = found.paused.reason if found.paused else ""
+        return f"{by}{': ' if why else ''}{_format.one_line(why)}. durable unpause {id_}"
 
     if found.status == "interrupted":
         ended = "The process that ran it has ended"

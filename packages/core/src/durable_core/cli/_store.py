@@ -69,6 +69,9 @@ class Statuses:
 
         An interrupted run has begun, and no living worker owns it.
         """
+        if row.status == "running" and row.paused is not None:
+            return "paused"
+
         if row.status != "running" or row.stall is not None:
             return "stalled" if row.status == "running" else row.status
 

@@ -42,6 +42,7 @@ class WorkflowExecution:
         close_time: When it ended, if it did.
         history_length: How many activations it has.
         stalled: Why it stalled, if it did; fixed code continues it.
+        paused: Why it was paused, if it is; empty if nobody said why.
     """
 
     id: str
@@ -54,6 +55,7 @@ class WorkflowExecution:
     close_time: datetime | None
     history_length: int
     stalled: str | None
+    paused: str | None
 
 
 def execution_of(row: RunRow) -> WorkflowExecution:
@@ -69,4 +71,5 @@ def execution_of(row: RunRow) -> WorkflowExecution:
         close_time=None if row.closed is None else _clock.from_timestamp(row.closed),
         history_length=row.next_number,
         stalled=None if row.stall is None else str(json.loads(row.stall)["cause"]),
+        paused=None if row.paused is None else str(json.loads(row.paused)["reason"]),
     )

@@ -19,6 +19,7 @@ from durable_core.stores import InboxRow, Outcome, _stalls
 from durable_core.worker._owned import LostRunError
 from durable_core.workflow import _handlers
 
+from . import _standing
 from ._execution import execution_of
 from ._history import WorkflowHistory
 from ._replayed import replayed
@@ -34,7 +35,12 @@ if TYPE_CHECKING:
     from ._client import Client
     from ._execution import WorkflowExecution
 
-    Sent = history.SignalReceived | history.UpdateReceived | history.CancelRequested
+    Sent = (
+        history.SignalReceived
+        | history.UpdateReceived
+        | history.CancelRequested
+        | history.RetryAsked
+    )
 
 __all__ = ["WorkflowHandle"]
 
@@ -171,6 +177,54 @@ class WorkflowHandle(Generic[R]):
                 time=self._client.clock.now(),
             ),
             "it cannot be cancelled",
+        )
+
+    async def pause(self, *, reason: str = "") -> None:
+        """Let the run stand still: no step, no body and no further attempt begins until `unpause`.
+
+        Return when that is durable. A step that is under way is finished, and bodies that run come
+        to their end; what comes of them waits, as do signals, updates, timers that fire, and a
+        request to cancel. Queries are answered, and `terminate` ends it.
+
+        Args:
+            reason: For people.
+
+        Raises:
+            CallError: It is paused already.
+            WorkflowNotFoundError: There is no such run, or it has ended.
+            StoreError: It could not be written.
+        """
+        await _standing.pause(self._client, await self._row(), reason)
+
+    async def unpause(self) -> None:
+        """Let a paused run go on; return when that is durable.
+
+        Raises:
+            CallError: It is not paused.
+            WorkflowNotFoundError: There is no such run.
+            StoreError: It could not be written.
+        """
+        await _standing.unpause(self._client, await self._row())
+
+    async def retry_now(self, activity_id: str | None = None) -> None:
+        """Let activities that wait for their next attempt begin it now; return when durable.
+
+        Args:
+            activity_id: Of the activity, as its error and ``durable show`` name it; None for all.
+
+        Raises:
+            CallError: No such activity waits for a next attempt.
+            WorkflowNotFoundError: There is no such run, or it has ended.
+            StoreError: The request could not be written.
+        """
+        recorded, row = await self.fetch_history(), await self._row()
+        now = self._client.clock.now()
+        seq = _standing.backing_off(row, recorded.pending, activity_id, now)
+        await self.send(
+            history.RetryAsked(
+                request=_ids.uuid7(), activity=seq, client=self._client.identity, time=now
+            ),
+            "nothing of it is tried again",
         )
 
     async def terminate(self, *args: Any, reason: str = "") -> None:

@@ -45,6 +45,8 @@ class TimelineEntry:
         "update",
         "cancel",
         "told",
+        "retry",
+        "paused",
         "taken",
         "rewound",
         "note",
@@ -254,6 +256,23 @@ def _turn(event: h.Event, *, waiting: bool = False) -> TimelineEntry | None:
                 status="waiting" if waiting else "requested",
                 time=event.time,
                 detail=f"{asked}: {event.reason}" if event.reason else asked,
+            )
+        case h.RetryAsked():
+            return TimelineEntry(
+                kind="retry",
+                status="waiting" if waiting else "requested",
+                time=event.time,
+                key=str(event.activity or ""),
+                detail=f"by {event.client}",
+            )
+        case h.WasPaused():
+            paused = f"by {event.paused_by}"
+            return TimelineEntry(
+                kind="paused",
+                status="continued",
+                time=event.since,
+                ended=event.time,
+                detail=f"{paused}: {event.reason}" if event.reason else paused,
             )
         case h.Rewound():
             return TimelineEntry(

@@ -72,6 +72,7 @@ class _Call(msgspec.Struct):
     resources: Mapping[str, Any]
     on_failed: OnFailed
     named: bool
+    paused: str | None = None
 
     @property
     def id(self) -> str:
@@ -292,7 +293,7 @@ async def _leave(
 
 async def _release(owned: OwnedRun) -> None:
     """Let a run go that nothing is to be recorded of, while its loop goes on."""
-    bodies = owned.tasks
+    bodies = owned.work.tasks
     await owned.hand_over("the cell was stopped")
     await asyncio.gather(*bodies, return_exceptions=True)
 
@@ -348,11 +349,26 @@ async def _attach(call: _Call) -> OwnedRun | Finished | None:
     if row.status != "running":
         return await _attach_ended(call, row)
 
+    if row.paused is not None:
+        _say_paused(call, row)
+        return None
+
     # A run that is ours and not loaded was dropped after a failed write: take it again.
     if not worker.owns(row) and await client.store.owner_alive(row):
         return None
 
     return await _take(call, row)
+
+
+def _say_paused(call: _Call, row: RunRow) -> None:
+    """Say once why a call waits."""
+    if call.paused != row.paused:
+        call.paused = row.paused
+        _log.warning(
+            "run %r is paused, and its call waits. It goes on with: durable unpause %s",
+            row.workflow_id,
+            row.workflow_id,
+        )
 
 
 async def _attach_ended(call: _Call, row: RunRow) -> OwnedRun | Finished | None:

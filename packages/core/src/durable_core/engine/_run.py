@@ -29,6 +29,7 @@ from durable_core.history import (
     CompleteRun,
     FailRun,
     Payload,
+    RetryAsked,
     Rewound,
     RunTold,
     SignalReceived,
@@ -36,6 +37,7 @@ from durable_core.history import (
     TerminateRun,
     TimerFired,
     UpdateReceived,
+    WasPaused,
 )
 from durable_core.payloads import _faithful, _json
 
@@ -390,6 +392,9 @@ class Run(Facts):
                 self._commands.next_seq = max(self.next_seq, event.next_seq)
             case Taken():
                 self._python = event.python
+            case RetryAsked() | WasPaused():
+                # A matter of its owner, and of readers.
+                pass
 
     def _complete(self, event: ActivityCompleted) -> None:
         pending = self.pending.pop(event.seq, None)

@@ -32,6 +32,7 @@ from ._records import (
     Note,
     Payload,
     PendingActivity,
+    RetryAsked,
     Rewound,
     RunTold,
     ScheduleActivity,
@@ -43,6 +44,7 @@ from ._records import (
     TerminateRun,
     TimerFired,
     UpdateReceived,
+    WasPaused,
     effective,
 )
 
@@ -65,6 +67,7 @@ __all__ = [
     "Packer",
     "Payload",
     "PendingActivity",
+    "RetryAsked",
     "Rewound",
     "RunTold",
     "ScheduleActivity",
@@ -76,6 +79,7 @@ __all__ = [
     "TerminateRun",
     "TimerFired",
     "UpdateReceived",
+    "WasPaused",
     "activation_from",
     "answer_from",
     "effective",

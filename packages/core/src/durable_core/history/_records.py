@@ -37,6 +37,7 @@ __all__ = [
     "Note",
     "Payload",
     "PendingActivity",
+    "RetryAsked",
     "Rewound",
     "RunTold",
     "ScheduleActivity",
@@ -48,6 +49,7 @@ __all__ = [
     "TerminateRun",
     "TimerFired",
     "UpdateReceived",
+    "WasPaused",
     "effective",
 ]
 
@@ -255,6 +257,41 @@ class CancelRequested(
     time: float = 0.0
 
 
+class RetryAsked(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="retry_asked"):
+    """Somebody does not want to wait for the next attempt of an activity.
+
+    Attributes:
+        request: Unique id of the sending.
+        activity: Number of its command; 0 for every activity that waits for one.
+        client: Identity of whoever asked.
+        time: When it was accepted, in seconds since the epoch.
+    """
+
+    request: str
+    activity: int = 0
+    client: str = ""
+    time: float = 0.0
+
+
+class WasPaused(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="paused"):
+    """The run stood still for a while, since somebody wanted it to; its code does not learn of it.
+
+    Attributes:
+        request: Unique id of the sending.
+        since, time: From when until when, in seconds since the epoch.
+        reason: Why, in the words of whoever paused it.
+        paused_by: Identity of whoever paused it.
+        client: Identity of whoever let it go on.
+    """
+
+    request: str
+    since: float
+    time: float
+    reason: str = ""
+    paused_by: str = ""
+    client: str = ""
+
+
 class RunTold(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="told"):
     """What the run had to tell another one is in that one's inbox, or cannot be.
 
@@ -297,6 +334,8 @@ Event = (
     | UpdateReceived
     | CancelRequested
     | RunTold
+    | RetryAsked
+    | WasPaused
     | Rewound
 )
 

@@ -26,6 +26,7 @@ __all__ = [
     "InboxRow",
     "Loaded",
     "Outcome",
+    "Pause",
     "PendingRow",
     "Post",
     "ReplyRow",
@@ -46,6 +47,7 @@ class RunRow(msgspec.Struct, frozen=True):
         takeovers: How often it was taken over from a dead worker since its last activation.
         bound: Whether only a caller with its objects, or a registered factory, may continue it.
         stall: JSON that says why it stalled, if it did.
+        paused: JSON of the `Pause`, if it is paused: nobody may claim it.
         wake: Before this time nobody needs to claim it, unless its inbox holds something; seconds
             since the epoch.
     """
@@ -66,6 +68,21 @@ class RunRow(msgspec.Struct, frozen=True):
     lineage: str
     stall: str | None
     wake: float = 0.0
+    paused: str | None = None
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """Who wanted a run to stand still.
+
+    Attributes:
+        time: Since when, in seconds since the epoch.
+        reason: Why, in the words of whoever paused it.
+        client: Identity of whoever did.
+    """
+
+    time: float
+    reason: str = ""
+    client: str = ""
 
 
 class PendingRow(msgspec.Struct, frozen=True):
@@ -184,10 +201,12 @@ class Arrivals(msgspec.Struct, frozen=True):
 
     Attributes:
         owned: Ids of the open runs that it owns.
+        paused: Those of them that it is to let go.
         inbox: Run, number and bytes of each event that no activation has taken.
     """
 
     owned: Collection[str]
+    paused: Collection[str]
     inbox: Sequence[tuple[str, int, bytes]]
 
 
@@ -281,6 +300,21 @@ class Store(Protocol):
 
         Refused if the run is neither.
         """
+        ...
+
+    def pause(self, run_id: str, why: str) -> asyncio.Future[Outcome]:
+        """Let nobody claim an open run until `unpause`; its owner is told by `arrivals`.
+
+        Refused if the run has ended or is paused already.
+
+        Args:
+            run_id: Of the run.
+            why: JSON of the `Pause`.
+        """
+        ...
+
+    def unpause(self, run_id: str, row: InboxRow) -> asyncio.Future[Outcome]:
+        """Let a paused run go on, with an event that says so; refused if it is not paused."""
         ...
 
     def register_worker(self, identity: str, lease: Lease | None = None) -> asyncio.Future[int]:

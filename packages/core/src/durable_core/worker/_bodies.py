@@ -16,8 +16,6 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from durable_core import _clock, _defaults, _faults
 from durable_core import exceptions as ex
 from durable_core._planted import planted
@@ -32,12 +30,12 @@ from durable_core.history import (
     Event,
     Failure,
     Payload,
-    PendingActivity,
 )
 from durable_core.payloads import _faithful, _json
 from durable_core.payloads._failures import qualified_name
 
 from ._deadline import Deadline
+from ._job import Job
 from ._pulse import Pulse, finder
 from ._switching import Switching
 from ._threads import Threads
@@ -51,65 +49,9 @@ if TYPE_CHECKING:
 
     from ._membership import Membership
 
-__all__ = ["Bodies", "Job", "backoff_of_lost", "exhausted"]
+__all__ = ["Bodies", "backoff_of_lost", "exhausted"]
 
 _log = logging.getLogger("durable_core.worker")
-
-
-class Job(msgspec.Struct):
-    """An activity under way.
-
-    Attributes:
-        pending: The activity.
-        body: Its callable.
-        fence: Of the ownership under which it runs.
-        attempts: Those that ended.
-        retry_at: Before this time no attempt starts.
-        started: When the attempt under way began, if one is.
-        began: When the latest attempt began: just before the look at the lease that let its body
-            start.
-        committed: Whether it is durable that the attempt under way began, or about to be.
-        details: JSON array of what its latest heartbeat said.
-        pulse: Listens to the attempt under way.
-    """
-
-    pending: Pending
-    body: Callable[..., Any]
-    fence: int
-    attempts: tuple[Attempt, ...] = ()
-    retry_at: float = 0.0
-    started: float | None = None
-    began: float = 0.0
-    committed: bool = False
-    details: bytes = b""
-    pulse: Pulse | None = None
-
-    @property
-    def once(self) -> bool:
-        """Whether its body may begin at most once."""
-        return self.pending.unit.options.delivery == "at_most_once"
-
-    @property
-    def state(self) -> PendingActivity:
-        """What is to be known of it if the process dies."""
-        return PendingActivity(
-            seq=self.pending.seq,
-            attempts=self.attempts,
-            retry_at=self.retry_at,
-            began=self.began if self.committed else None,
-            details=self.details,
-        )
-
-    @property
-    def what(self) -> str:
-        """The activity, for messages."""
-        return f"activity {self.pending.unit.name!r}"
-
-    @property
-    def deadline(self) -> float | None:
-        """When the schedule-to-close timeout expires, in seconds since the epoch."""
-        limit = self.pending.unit.options.schedule_to_close_timeout
-        return None if limit is None else self.pending.scheduled_time + limit
 
 
 class Bodies:
@@ -170,7 +112,7 @@ class Bodies:
         """
         seq = job.pending.seq
         while True:
-            await self._clock.sleep_until(job.retry_at)
+            await job.rest(self._clock)
             job.began = self._clock.now()
             try:
                 # Most need not wait.
@@ -180,6 +122,9 @@ class Bodies:
                     await self._slots.acquire()
 
                 try:
+                    if job.held:
+                        continue
+
                     result = await self._attempt(start, job, remember)
                 finally:
                     self._slots.release()

@@ -19,13 +19,7 @@ from durable_core import _faults
 from durable_core import exceptions as ex
 from durable_core._planted import planted
 from durable_core.engine import python_version
-from durable_core.history import (
-    Activation,
-    CancelActivity,
-    Event,
-    Taken,
-    TimerFired,
-)
+from durable_core.history import Activation, CancelActivity, Event, RetryAsked, Taken, TimerFired
 from durable_core.stores import Append, Outcome, Reuse, RunRow, _stalls
 
 from . import _takeover
@@ -65,6 +59,7 @@ class OwnedRun:
         created: Ends when a run that began here is durable, or with the exception why it is not.
         record: Its activations in force, if every activation is to replay them.
         replies: Who waits for the answers of updates.
+        work: Its bodies and alarms.
         alone: Whether no caller waits for it, although it is bound.
         done: Ends when the run is closed (with the engine's `Run`), or with the exception that
             keeps it from going on here: a bug in its code, a `StoreError`, or `LostRunError`.
@@ -84,7 +79,9 @@ class OwnedRun:
         self._store = worker.store
         self._clock = worker.clock
         self._loop = asyncio.get_running_loop()
-        self._work = Work(
+        # Told of each commit, of what bodies brought, and of the end.
+        self._settled = Waiters()
+        self.work = Work(
             start=run.start,
             fence=self.fence,
             bodies=worker.bodies,
@@ -96,6 +93,7 @@ class OwnedRun:
             wanted=lambda seq: seq in self.run.pending,
             broken=self._end,
             interrupted=self._let_go,
+            resting=self._settled.wake,
         )
         self._appends = Appends(row, self.fence, worker.membership.number)
         self._events: list[Arrived] = []
@@ -105,10 +103,9 @@ class OwnedRun:
         self._queued = False
         self._ended = False
         self._leaving = False
+        self._paused = False
         self._claiming: asyncio.Future[Outcome] | None = None
         self._leaver: asyncio.Task[None] | None = None
-        # Told of each commit, and of the end.
-        self._settled = Waiters()
         self.replies = Replies()
         run.wake = self._wake_from_any_thread
 
@@ -174,10 +171,10 @@ class OwnedRun:
 
         _takeover.warn_of_waits(self.row.workflow_id, run, resumed, now)
         for seq, state in resumed.items():
-            self._work.start_body(run.pending[seq], state)
+            self.work.start_body(run.pending[seq], state)
 
         for seq, handle in () if planted("timer.forgotten") else run.timers.items():
-            self._work.set_alarm(seq, handle.when())
+            self.work.set_alarm(seq, handle.when())
 
         # A run that never ran begins now. `Taken` alone waits for company, if any is to come.
         waits = run.pending or run.timers
@@ -240,6 +237,7 @@ class OwnedRun:
 
     def _brought(self, event: Event) -> None:
         """Take the outcome of an activity."""
+        self._settled.wake()
         if not self._ended and getattr(event, "seq", None) in self.run.pending:
             self._events.append(Arrived(event))
             self._wake()
@@ -273,7 +271,7 @@ class OwnedRun:
 
         taken, self._events = self._events, []
         events = [a.event for a in taken]
-        dues = [self._work.due(e.seq) for e in events if isinstance(e, TimerFired)]
+        dues = [self.work.due(e.seq) for e in events if isinstance(e, TimerFired)]
         time = max(self.run.time, self._clock.now(), *dues, 0.0)
         _faults.reach("run.activated.before")
         try:
@@ -362,15 +360,20 @@ class OwnedRun:
     def _effects(self, activation: Activation) -> None:
         for command in activation.commands:
             if isinstance(command, CancelActivity) and command.abandon:
-                self._work.abandon(command.seq)
+                self.work.abandon(command.seq)
 
         if self.run.closed is not None:
             self.run.handlers.warn_of_unfinished()
             self._end(None)
             return
 
-        for command in activation.commands:
-            self._work.begin(command, self.run.pending)
+        # What a paused run asked for begins with its next owner.
+        for command in () if self._paused else activation.commands:
+            self.work.begin(command, self.run.pending)
+
+        for event in activation.events:
+            if isinstance(event, RetryAsked):
+                self.work.retry_now(event.activity)
 
         if self._events or self.run.broken:
             self._wake()
@@ -387,20 +390,11 @@ class OwnedRun:
         return self._claimed and not self._ended and number not in self.inbox.rows
 
     @property
-    def backs_off(self) -> bool:
-        """Whether an activity waits for a late next attempt."""
-        return self._work.backs_off
-
-    @property
     def idle(self) -> bool:
         """Whether nothing is to do before a timer, a backoff or an event from outside."""
         # `Taken` alone waits for company.
         nothing = all(isinstance(a.event, Taken) for a in self._events)
-        return self.open and not self._queued and nothing and not self._work.executing
-
-    def next_due(self) -> float | None:
-        """Return when the first timer or the next attempt is due."""
-        return self._work.next_due()
+        return self.open and not self._queued and nothing and not self.work.executing
 
     async def query(self, name: str, args: bytes) -> bytes:
         """Answer a query on what is committed.
@@ -418,11 +412,6 @@ class OwnedRun:
         with self._worker.watchdog.watching(self.row.workflow_id):
             return self.run.query(name, args)
 
-    @property
-    def tasks(self) -> list[asyncio.Task[None]]:
-        """The bodies that are running."""
-        return self._work.tasks
-
     # Ending
 
     def release(self) -> None:
@@ -436,10 +425,10 @@ class OwnedRun:
         self._appending = True
         now = self._clock.now()
         # Attempts that failed may be known here alone, before a short backoff.
-        cut = self._work.cut_off(now, "cancelled")
-        append = self._appends.release(self.next_due(), cut=cut, now=now)
+        cut = self.work.cut_off(now, "cancelled")
+        append = self._appends.release(self.work.next_due(), cut=cut, now=now)
         # What is due before it is written is for the next owner.
-        self._work.stop()
+        self.work.stop()
         future = self._store.append(append)
         future.add_done_callback(self._released)
 
@@ -465,7 +454,7 @@ class OwnedRun:
         append = self._appends.stall(
             _stalls.stall_of(failure, self.run.next_number, self._worker.instance, now, before),
             left=arrived,
-            cut=self._work.cut_off(now, "lost"),
+            cut=self.work.cut_off(now, "lost"),
             now=now,
             create=create,
         )
@@ -512,11 +501,24 @@ class OwnedRun:
         """Whether it is being handed over."""
         return self._leaving
 
-    async def hand_over(self, why: str = "the worker was shut down") -> None:
+    def pause(self) -> None:
+        """Take no step more, and let the run go as soon as no body of it runs."""
+        if self._leaver is None and not self._leaving and not self._ended:
+            self._leaving = self._paused = True
+            self.work.hold()
+            self._leaver = self._loop.create_task(self.hand_over("it was paused", waits=True))
+
+    async def hand_over(
+        self, why: str = "the worker was shut down", *, waits: bool = False
+    ) -> None:
         """Let the run go to whoever takes it next.
 
         What arrived and was in no activation yet goes to the inbox; the attempts that are cut off
         are no failures.
+
+        Args:
+            why: For whoever waits for the run.
+            waits: Whether bodies that run come to their end first.
         """
         self._leaving = True
         if self._claiming is not None and not self._claimed:
@@ -525,7 +527,7 @@ class OwnedRun:
             self._appending = False
             written = failure_of(self.row, self._claiming) is None
         else:
-            while self._appending and not self._ended:
+            while (self._appending or (waits and self.work.executing)) and not self._ended:
                 await self._settled.wait()
 
             written = self._claimed
@@ -533,7 +535,7 @@ class OwnedRun:
         if written:
             await self._write_release()
 
-        self._end(ex.StoreClosedError(why))
+        self._end(ReleasedRunError(self.row.run_id) if self._paused else ex.StoreClosedError(why))
 
     async def _write_release(self) -> None:
         if self._appending or self._ended:
@@ -542,14 +544,15 @@ class OwnedRun:
         self._appending = True
         now = self._clock.now()
         left, self._events = self._events, []
-        cut = self._work.cut_off(now, "cancelled")
-        due = self.next_due()
-        if not self._claimed or any(isinstance(a.event, TimerFired) for a in left):
+        cut = self.work.cut_off(now, "cancelled")
+        due = self.work.next_due()
+        fired = any(isinstance(a.event, TimerFired) for a in left)
+        if fired or self._paused or not self._claimed:
             # Taken and not begun, or a timer that has fired and fires again for the next owner.
             due = now
 
         # None may bring an outcome that the next owner does not know of.
-        self._work.stop()
+        self.work.stop()
         append = self._appends.release(due, left=left, cut=cut, now=now)
         # One that is refused, or cannot be written, leaves what a crash would have left.
         (outcome,) = await asyncio.gather(self._store.append(append), return_exceptions=True)
@@ -573,7 +576,7 @@ class OwnedRun:
             return
 
         self._ended = True
-        self._work.stop()
+        self.work.stop()
         self._worker.forget(self, error)
         self.run.close()
         refuse(self._events, self.row.run_id)

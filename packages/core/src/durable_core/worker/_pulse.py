@@ -13,7 +13,7 @@ from durable_core.payloads import _json
 from ._heart import Heart
 
 if TYPE_CHECKING:
-    from ._bodies import Job
+    from ._job import Job
 
 __all__ = ["Pulse", "finder"]
 

@@ -22,7 +22,8 @@ from durable_core.history import (
 from durable_core.stores import Outcome
 
 from ._arrived import LostRunError
-from ._bodies import Job, exhausted
+from ._bodies import exhausted
+from ._job import Job
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -52,6 +53,7 @@ class Work:
         wanted: Says whether the run waits for an activity.
         broken: Takes what keeps an outcome from being known.
         interrupted: Called when a body ended with SystemExit or Ctrl-C, if its loop goes on.
+        resting: Called when an activity begins to wait for its next attempt.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Work:
         wanted: Callable[[int], bool],
         broken: Callable[[BaseException], None],
         interrupted: Callable[[], None],
+        resting: Callable[[], None],
     ) -> None:
         self._start = start
         self._fence = fence
@@ -80,6 +83,7 @@ class Work:
         self._wanted = wanted
         self._broken = broken
         self._interrupted = interrupted
+        self._resting = resting
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._jobs: dict[int, Job] = {}
@@ -115,7 +119,7 @@ class Work:
     @property
     def executing(self) -> bool:
         """Whether a body runs, or is about to."""
-        return any(job.retry_at <= self._clock.now() for job in self._jobs.values())
+        return any(job.rests is None for job in self._jobs.values())
 
     @property
     def backs_off(self) -> bool:
@@ -190,6 +194,7 @@ class Work:
                 attempts=earlier,
                 retry_at=known.retry_at,
                 details=known.details,
+                when_resting=self._resting,
             )
             self._jobs[pending.seq] = job
             coro = self._run_body(job)
@@ -210,6 +215,17 @@ class Work:
                 attempts=attempts,
             )
         )
+
+    def hold(self) -> None:
+        """Let no further attempt of any activity begin."""
+        for job in self._jobs.values():
+            job.hold()
+
+    def retry_now(self, seq: int) -> None:
+        """Let the next attempt of an activity begin, if one is waited for; of all of them for 0."""
+        for job in self._jobs.values():
+            if seq in (0, job.pending.seq):
+                job.retry_now(self._clock.now())
 
     def withdraw(self, seq: int) -> None:
         """Ask the body of an activity to end."""

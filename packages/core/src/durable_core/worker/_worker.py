@@ -193,7 +193,7 @@ class Worker:
 
         membership = self._membership
         try:
-            tasks = [task for owned in self._owned.values() for task in owned.tasks]
+            tasks = [task for owned in self._owned.values() for task in owned.work.tasks]
             await asyncio.gather(*(owned.hand_over() for owned in list(self._owned.values())))
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
@@ -524,6 +524,8 @@ class Worker:
         for owned in before:
             if owned.open and owned.row.run_id not in arrivals.owned:
                 owned.lose()
+            elif owned.row.run_id in arrivals.paused:
+                owned.pause()
 
         for run_id, number, data in arrivals.inbox:
             found = self._owned.get(run_id)
@@ -550,12 +552,12 @@ class Worker:
             if owned.row.bound or not owned.idle:
                 continue
 
-            due = owned.next_due()
+            due = owned.work.next_due()
             if due is not None and due - now < _defaults.EVICT_AFTER and spare <= 0:
                 continue
 
             waited = now - self._active.get(run_id, now)
-            if spare > 0 or waited >= _defaults.EVICT_AFTER or owned.backs_off:
+            if spare > 0 or waited >= _defaults.EVICT_AFTER or owned.work.backs_off:
                 owned.release()
                 spare -= 1
 

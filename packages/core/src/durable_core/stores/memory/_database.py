@@ -130,7 +130,8 @@ class Database:
             return False
 
         free = row.owner is None or row.owner == append.owner or not self.alive(row.owner)
-        if not (free if append.claim else row.owner == append.owner):
+        may = free and row.paused is None if append.claim else row.owner == append.owner
+        if not may:
             return False
 
         return append.status == "running" or len(run.inbox) == len(append.taken)
@@ -152,6 +153,7 @@ class Database:
             closed=None if append.status == "running" else append.time,
             stall=append.stall,
             wake=append.wake,
+            paused=row.paused if append.status == "running" else None,
         )
         if append.number is not None:
             run.activations.append(append.data)
@@ -213,6 +215,7 @@ class Database:
             next_number=run.row.next_number + 1,
             owner=None,
             stall=None,
+            paused=None,
         )
         run.pending.clear()
         run.inbox.clear()
@@ -234,6 +237,27 @@ class Database:
             stall = json.dumps({**json.loads(stall), "next_try": 0, "revived": 1})
 
         run.row = replace(row, status="running", closed=None, wake=0.0, stall=stall)
+        self.version += 1
+        return Outcome.ACCEPTED
+
+    def pause(self, run_id: str, why: str) -> Outcome:
+        """Let nobody claim an open run."""
+        run = self._runs.get(run_id)
+        if run is None or run.row.status != "running" or run.row.paused is not None:
+            return Outcome.REFUSED
+
+        run.row = replace(run.row, paused=why)
+        self.version += 1
+        return Outcome.ACCEPTED
+
+    def unpause(self, run_id: str, row: InboxRow) -> Outcome:
+        """Let a paused run go on."""
+        run = self._runs.get(run_id)
+        if run is None or run.row.paused is None:
+            return Outcome.REFUSED
+
+        run.row = replace(run.row, paused=None)
+        self._put(run, row)
         self.version += 1
         return Outcome.ACCEPTED
 
@@ -335,6 +359,9 @@ class Database:
 
         def ready(run: _Run) -> bool:
             row = run.row
+            if row.paused is not None:
+                return False
+
             if row.owner is not None:
                 return not self.alive(row.owner)
 
@@ -350,7 +377,7 @@ class Database:
     def waiting_types(self, namespace: str, task_queue: str) -> set[str]:
         """Return the workflows of which open runs of a queue are owned by nobody."""
         waiting = self._waiting(namespace, task_queue)
-        return {r.row.workflow_type for r in waiting if r.row.owner is None}
+        return {r.row.workflow_type for r in waiting if _is_free(r.row)}
 
     def orphans(
         self, namespace: str, workflow_type: str, limit: int, after: RunRow | None
@@ -364,6 +391,7 @@ class Database:
             if (r.namespace, r.workflow_type) == (namespace, workflow_type)
             and r.bound
             and r.status == "running"
+            and r.paused is None
             and not self.alive(r.owner)
             and (r.started, r.run_id) > first
         ]
@@ -391,7 +419,7 @@ class Database:
     def next_wake(self, namespace: str, task_queue: str) -> float | None:
         """Return when the first sleeping run of a queue is due."""
         waiting = self._waiting(namespace, task_queue)
-        return min((r.row.wake for r in waiting if r.row.owner is None), default=None)
+        return min((r.row.wake for r in waiting if _is_free(r.row)), default=None)
 
     def arrivals(self, worker: int) -> Arrivals:
         """Return what came for the runs that a worker owns."""
@@ -399,7 +427,11 @@ class Database:
             r for r in self._runs.values() if r.row.owner == worker and r.row.status == "running"
         ]
         inbox = [(r.row.run_id, number, e.data) for r in runs for number, e in r.inbox.items()]
-        return Arrivals(owned={r.row.run_id for r in runs}, inbox=sorted(inbox, key=lambda i: i[1]))
+        return Arrivals(
+            owned={r.row.run_id for r in runs},
+            paused={r.row.run_id for r in runs if r.row.paused is not None},
+            inbox=sorted(inbox, key=lambda i: i[1]),
+        )
 
     def newest(
         self, namespace: str, workflow_type: str | None, status: str | None, limit: int
@@ -463,3 +495,8 @@ class Database:
     def _add_items(self, lineage: str, items: Mapping[str, bytes]) -> None:
         for address, data in items.items():
             self._items.setdefault((lineage, address), data)
+
+
+def _is_free(row: RunRow) -> bool:
+    """Return whether nobody owns a run, and nobody has paused it."""
+    return row.owner is None and row.paused is None

@@ -110,6 +110,14 @@ class MemoryStore:
         """Let any worker try a stalled run, or one that ended without a result, now."""
         return self._write(lambda d: d.revive(run_id, reopen=reopen))
 
+    def pause(self, run_id: str, why: str) -> asyncio.Future[Outcome]:
+        """Let nobody claim an open run until `unpause`."""
+        return self._write(lambda d: d.pause(run_id, why))
+
+    def unpause(self, run_id: str, row: InboxRow) -> asyncio.Future[Outcome]:
+        """Let a paused run go on, with an event that says so."""
+        return self._write(lambda d: d.unpause(run_id, row))
+
     def register_worker(self, identity: str, lease: Lease | None = None) -> asyncio.Future[int]:
         """Add a worker, which lives until it is released or the store is closed."""
         held = lease or Lease(_defaults.LEASE)

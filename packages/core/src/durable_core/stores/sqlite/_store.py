@@ -54,7 +54,7 @@ _WAITS_ON = 3.0
 
 _RUN_COLUMNS = (
     "id, namespace, workflow_id, workflow_type, task_queue, bound, status, started, closed, "
-    "fence, owner, next_number, takeovers, lineage, stall, wake"
+    "fence, owner, next_number, takeovers, lineage, stall, wake, paused"
 )
 _SQL = _sql.statements(__package__ or "", "queries.sql", run=_RUN_COLUMNS)
 
@@ -147,6 +147,30 @@ class SqliteStore:
             return Outcome.ACCEPTED if moved else Outcome.REFUSED
 
         return self._writer.submit(Call(revive))
+
+    def pause(self, run_id: str, why: str) -> asyncio.Future[Outcome]:
+        """Let nobody claim an open run until `unpause`."""
+        self._check_process()
+
+        def pause(connection: apsw.Connection) -> Outcome:
+            moved = connection.execute(_SQL["pause_run"], (run_id, why)).fetchall()
+            return Outcome.ACCEPTED if moved else Outcome.REFUSED
+
+        return self._writer.submit(Call(pause))
+
+    def unpause(self, run_id: str, row: InboxRow) -> asyncio.Future[Outcome]:
+        """Let a paused run go on, with an event that says so."""
+        self._check_process()
+
+        def unpause(connection: apsw.Connection) -> Outcome:
+            if not connection.execute(_SQL["unpause_run"], (run_id,)).fetchall():
+                return Outcome.REFUSED
+
+            values = (run_id, row.request, row.arrived, row.data)
+            connection.execute(_SQL["put_inbox"], values)
+            return Outcome.ACCEPTED
+
+        return self._writer.submit(Call(unpause))
 
     def register_worker(self, identity: str, lease: Lease | None = None) -> asyncio.Future[int]:
         """Add a worker and take the lock that says it lives."""
@@ -318,8 +342,9 @@ class SqliteStore:
             lambda c: c.execute(_SQL["arrivals"], (worker,)).fetchall()
         )
         return Arrivals(
-            owned={run for run, _, _ in rows},
-            inbox=[(run, number, data) for run, number, data in rows if number is not None],
+            owned={run for run, *_ in rows},
+            paused={run for run, paused, *_ in rows if paused},
+            inbox=[(run, number, data) for run, _, number, data in rows if number is not None],
         )
 
     async def purge(self, namespace: str, task_queue: str, before: float, *, limit: int) -> int:

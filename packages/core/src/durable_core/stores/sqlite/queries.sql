@@ -26,7 +26,7 @@ SELECT j.value ->> 0, substr(?2, 1 + (j.value ->> 1), j.value ->> 2) FROM json_e
 -- Move runs on, each only if fence and number are as the writer believes; returns those moved.
 -- Columns: 0 run, 1 expected fence, 2 fence, 3 claim, 4 owner, 5 number or null, 6 status, 7 closed, 8 stall,
 -- 9 inbox rows consumed, 10 release, 11 reopen, 12 wake. A claim also needs the run to have no other living
--- owner, and counts as a takeover if the owner died; the end of a run needs an inbox that holds nothing but
+-- owner, must not meet a pause, and counts as a takeover if the owner died; the end of a run needs an inbox that holds nothing but
 -- what this append consumes.
 UPDATE run
 SET fence = j.value ->> 2,
@@ -40,7 +40,8 @@ SET fence = j.value ->> 2,
     status = j.value ->> 6,
     closed = j.value ->> 7,
     stall = j.value ->> 8,
-    wake = j.value ->> 12
+    wake = j.value ->> 12,
+    paused = CASE WHEN j.value ->> 6 = 'running' THEN run.paused END
 FROM json_each(?1) AS j
 WHERE run.id = j.value ->> 0
   AND run.fence = j.value ->> 1
@@ -52,8 +53,9 @@ WHERE run.id = j.value ->> 0
   AND (j.value ->> 5 IS NULL OR run.next_number = j.value ->> 5)
   AND (
     CASE j.value ->> 3
-        WHEN 1 THEN run.owner IS NULL OR run.owner = j.value ->> 4
-            OR NOT EXISTS (SELECT 1 FROM worker AS w WHERE w.id = run.owner AND w.alive)
+        WHEN 1 THEN run.paused IS NULL AND (
+            run.owner IS NULL OR run.owner = j.value ->> 4
+            OR NOT EXISTS (SELECT 1 FROM worker AS w WHERE w.id = run.owner AND w.alive))
         ELSE run.owner = j.value ->> 4
     END)
   AND (j.value ->> 6 = 'running' OR (SELECT count(*) FROM inbox AS i WHERE i.run = run.id) = j.value ->> 9)
@@ -144,7 +146,8 @@ SELECT next_number, fence FROM run WHERE id = ?1 AND status = 'running';
 
 -- name: end_run
 -- End a run from outside: ?2 time, ?3 status.
-UPDATE run SET status = ?3, closed = ?2, fence = fence + 1, next_number = next_number + 1, owner = NULL, stall = NULL
+UPDATE run SET status = ?3, closed = ?2, fence = fence + 1, next_number = next_number + 1, owner = NULL, stall = NULL,
+    paused = NULL
 WHERE id = ?1;
 
 -- name: drop_pending
@@ -166,6 +169,18 @@ WHERE id = ?1
             SELECT 1 FROM run AS r
             WHERE r.namespace = run.namespace AND r.workflow_id = run.workflow_id AND r.status = 'running')))
 RETURNING id;
+
+-- name: pause_run
+-- Pause an open run, for the reason ?2, unless it is paused; returns its id.
+UPDATE run SET paused = ?2 WHERE id = ?1 AND status = 'running' AND paused IS NULL RETURNING id;
+
+-- name: unpause_run
+-- Let a paused run go on; returns its id.
+UPDATE run SET paused = NULL WHERE id = ?1 AND status = 'running' AND paused IS NOT NULL RETURNING id;
+
+-- name: put_inbox
+-- Add one event; one that was sent before is ignored.
+INSERT INTO inbox (run, request, arrived, data) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING;
 
 -- name: register_worker
 -- Add a worker; returns its id.
@@ -205,7 +220,7 @@ SELECT {run} FROM run WHERE namespace = ?1 AND workflow_id = ?2 ORDER BY status 
 SELECT {run} FROM run WHERE namespace = ?1 AND id = ?2;
 
 -- name: runs_claimable
--- Open runs of a queue and of some workflows (?4, a JSON array) that nobody alive owns, oldest first: those whose
+-- Open runs of a queue and of some workflows (?4, a JSON array) that nobody alive owns and nobody has paused, oldest first: those whose
 -- time (?5) has come, whose inbox holds something, whose owner died, or that stalled and need not rest: the
 -- same as `may_try` of `_stalls.py` for the worker ?6, started at ?7, of the build ?8.
 SELECT {run} FROM run
@@ -230,18 +245,19 @@ WHERE id IN (
         OR (
             coalesce(r.stall ->> '$.instance', '') <> ?6
             AND (r.stall ->> '$.time' < ?7 OR coalesce(r.stall ->> '$.build', '') <> ?8))))
-  AND workflow_type IN (SELECT j.value FROM json_each(?4) AS j)
+  AND workflow_type IN (SELECT j.value FROM json_each(?4) AS j) AND paused IS NULL
 ORDER BY started, id LIMIT ?3;
 
 -- name: waiting_types
--- The workflows of which open runs of a queue are owned by nobody.
+-- The workflows of which open runs of a queue are owned by nobody, and not paused.
 SELECT DISTINCT workflow_type FROM run
-WHERE namespace = ?1 AND task_queue = ?2 AND status = 'running' AND bound = 0 AND owner IS NULL;
+WHERE namespace = ?1 AND task_queue = ?2 AND status = 'running' AND bound = 0 AND owner IS NULL AND paused IS NULL;
 
 -- name: runs_orphaned
 -- Open bound runs of a workflow that no living worker owns, oldest first, from after the run ?5 started at ?4.
 SELECT {run} FROM run
 WHERE namespace = ?1 AND workflow_type = ?2 AND status = 'running' AND bound = 1 AND (started, id) > (?4, ?5)
+  AND paused IS NULL
   AND (owner IS NULL OR owner NOT IN (SELECT w.id FROM worker AS w WHERE w.alive))
 ORDER BY started, id LIMIT ?3;
 
@@ -297,11 +313,11 @@ PRAGMA incremental_vacuum(2048);
 -- name: next_wake
 -- When the first sleeping run of a queue is due.
 SELECT min(wake) FROM run
-WHERE namespace = ?1 AND task_queue = ?2 AND status = 'running' AND bound = 0 AND owner IS NULL;
+WHERE namespace = ?1 AND task_queue = ?2 AND status = 'running' AND bound = 0 AND owner IS NULL AND paused IS NULL;
 
 -- name: arrivals
--- The open runs of an owner, each with its unread events.
-SELECT r.id, i.id, i.data FROM run AS r LEFT JOIN inbox AS i ON i.run = r.id
+-- The open runs of an owner, whether each is paused, and its unread events.
+SELECT r.id, r.paused IS NOT NULL, i.id, i.data FROM run AS r LEFT JOIN inbox AS i ON i.run = r.id
 WHERE r.owner = ?1 AND r.status = 'running' ORDER BY i.id;
 
 -- name: runs_newest

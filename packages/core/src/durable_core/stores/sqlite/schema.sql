@@ -21,7 +21,8 @@ CREATE TABLE worker (
 );
 
 -- One row per run. `fence` grows with every change of owner; an append names the fence it was made under.
--- Before `wake` nobody needs to claim a run that nobody owns, unless its inbox holds something.
+-- Before `wake` nobody needs to claim a run that nobody owns, unless its inbox holds something. Nobody may claim
+-- one that is `paused`.
 CREATE TABLE run (
     id TEXT PRIMARY KEY,
     namespace TEXT NOT NULL,
@@ -38,7 +39,8 @@ CREATE TABLE run (
     takeovers INTEGER NOT NULL DEFAULT 0,
     lineage TEXT NOT NULL,
     stall TEXT,
-    wake REAL NOT NULL DEFAULT 0
+    wake REAL NOT NULL DEFAULT 0,
+    paused TEXT
 ) WITHOUT ROWID;
 
 CREATE UNIQUE INDEX run_open_id ON run (namespace, workflow_id) WHERE status = 'running';
