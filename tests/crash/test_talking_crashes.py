@@ -14,7 +14,7 @@ from support import talk_app
 from support.ledger import Ledger
 
 APP = Path(talk_app.__file__)
-SECONDS = 20.0
+SECONDS = 14.0
 LONG_TRIALS = 100
 MOST = 40
 
