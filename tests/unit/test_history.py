@@ -45,6 +45,9 @@ EVENTS = (
     h.SignalReceived(name="approve", args=SMALL, request="r", client="me", time=9.5),
     h.UpdateReceived(name="add", args=SMALL, request="u", client="me", time=9.5),
     h.CancelRequested(request="c", reason="late", client="me", time=9.5),
+    h.RunTold(seq=6, refused="there is none"),
+    h.RetryAsked(request="r", activity=2, client="me", time=9.5),
+    h.WasPaused(request="p", since=9.0, time=9.5, reason="odd", paused_by="you", client="me"),
     h.Rewound(to=3, next_seq=9, reason="again", client="me", time=9.5),
 )
 COMMANDS = (
@@ -54,6 +57,8 @@ COMMANDS = (
     h.StartTimer(seq=6, delay=1.5, due=11.0, occurrence=3),
     h.CancelActivity(seq=1, wait=True),
     h.CancelTimer(seq=4),
+    h.TellRun(seq=6, workflow_id="w", run_id="r", signal="s", args=SMALL, digest="d"),
+    h.TellRun(seq=7, workflow_id="w", reason="late", occurrence=2),
     h.AnswerUpdate(request="u", result=SMALL),
     h.AnswerUpdate(request="v", failure=FAILURE),
     h.CompleteRun(result=SMALL),
@@ -120,6 +125,12 @@ LARGE_RECORDS = [
         commands=(h.ScheduleActivity(seq=1, name="a", args=LARGE, digest="d", text=LARGE),),
     ),
     h.Activation(number=0, time=0.0, fence=1, commands=(h.CompleteRun(result=LARGE),)),
+    h.Activation(
+        number=0,
+        time=0.0,
+        fence=1,
+        commands=(h.TellRun(seq=1, workflow_id="w", signal="s", args=LARGE, digest="d"),),
+    ),
     h.ActivityCompleted(seq=1, result=LARGE),
     h.UpdateReceived(name="add", args=LARGE, request="u"),
     h.AnswerUpdate(request="u", result=LARGE),
@@ -130,7 +141,7 @@ LARGE_RECORDS = [
 @pytest.mark.parametrize(
     "record",
     LARGE_RECORDS,
-    ids=["result", "arguments", "end", "event", "update", "answer", "input"],
+    ids=["result", "arguments", "end", "told", "event", "update", "answer", "input"],
 )
 def test_a_large_payload_leaves_its_record_and_comes_back(record):
     data, items = pack(record)
@@ -234,3 +245,10 @@ def test_a_flipped_byte_is_always_noticed(data):
 
     with pytest.raises(StoreCorruptError, match=r"damaged.*backup"):
         h.activation_from(bytes(packed))
+
+
+def test_what_is_packed_whole_refers_to_nothing():
+    event = h.SignalReceived(name="take", args=LARGE, request="s")
+    data = h.Packer.pack_whole(event)
+    assert not h.references(h.event_from(data))
+    assert h.event_from(data) == event
