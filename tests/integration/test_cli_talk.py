@@ -87,7 +87,7 @@ def test_a_run_is_paused_and_goes_on(store_url):
             assert "w" in out.splitlines()[1]
             code, out, _ = await durable("show", "w", "--url", store_url)
             assert "paused" in out
-            assert "looks odd. durable unpause w" in " ".join(out.split())
+            assert "looks odd. It goes on with: durable unpause w" in " ".join(out.split())
             code, _, err = await durable("pause", "w", "--url", store_url)
             assert code == 1
             assert "is paused already" in err

@@ -319,13 +319,19 @@ async def no_id() -> None:
     workflow.get_external_workflow_handle("")
 
 
+@workflow.defn
+async def no_name(to: str) -> None:
+    await workflow.get_external_workflow_handle(to).signal("")
+
+
 def test_wrong_calls_say_what_is_wrong_and_send_nothing(store_url):
     async def main():
-        async with working(store_url, workflows=[Inbox, wrong_count, no_id]) as client:
+        async with working(store_url, workflows=[Inbox, wrong_count, no_id, no_name]) as client:
             inbox = await begin(client, Inbox.run, "ann", id="inbox")
             for code, args, said in [
                 (wrong_count, ["inbox"], "signal 'take' takes 1 argument"),
                 (no_id, [], "a workflow id must not be empty"),
+                (no_name, ["inbox"], "the name of a signal must not be empty"),
             ]:
                 handle = await begin(client, code, *args, id=code.__name__)
                 with pytest.raises(WorkflowStalledError, match=said):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import uuid
 from datetime import timedelta
 
@@ -42,6 +43,20 @@ async def flaky(text: str) -> str:
     return text
 
 
+@activity.defn
+async def fails_once() -> str:
+    """Fail, then wait for the gate."""
+    if activity.info().attempt == 1:
+        ran.append("fails")
+        raise ApplicationError("the first time")
+
+    ran.append("begun")
+    while not gate.is_set():  # of any loop
+        await asyncio.sleep(0.01)
+
+    return "done"
+
+
 HOURS = RetryPolicy(initial_interval=timedelta(hours=2))
 SOON = RetryPolicy(
     initial_interval=timedelta(milliseconds=20), maximum_interval=timedelta(milliseconds=20)
@@ -59,14 +74,19 @@ async def retrying(hours: bool) -> str:  # an argument of a workflow
 
 
 @workflow.defn
+async def failing_once() -> str:
+    return await workflow.execute_activity(fails_once, retry_policy=HOURS)
+
+
+@workflow.defn
 async def two_retrying() -> list[str]:
     tries = [workflow.start_activity(flaky, text, retry_policy=HOURS) for text in ("a", "b")]
     return [await handle for handle in tries]
 
 
 CODE = {
-    "workflows": [Inbox, sleeper, two_steps, retrying, two_retrying],
-    "activities": [*ACTIVITIES, slow, flaky],
+    "workflows": [Inbox, sleeper, two_steps, retrying, failing_once, two_retrying],
+    "activities": [*ACTIVITIES, slow, flaky, fails_once],
 }
 
 
@@ -291,6 +311,25 @@ def test_an_attempt_that_is_hours_away_begins_now(clients):
             assert len(ran) == 3
             asked = [e for e in (await handle.fetch_history()).timeline() if e.kind == "retry"]
             assert [e.key for e in asked] == ["", "1"]
+
+    asyncio.run(main())
+
+
+def test_that_an_attempt_is_not_waited_for_is_recorded_before_it_begins(clients):
+    """Else a process that dies in the middle of it would leave it hours away."""
+    opening, is_far = clients
+
+    async def main():
+        async with opening() as opened:
+            await begin(opened[0], failing_once)
+            handle = handle_of(opened, is_far)
+            await known(handle, 1)
+            assert (await handle.fetch_history()).pending[1].retry_at > time.time() + 3600
+            await handle.retry_now()
+            await eventually(lambda: ran == ["fails", "begun"], "the second attempt")
+            assert (await handle.fetch_history()).pending[1].retry_at <= time.time()
+            gate.set()
+            assert await handle.result() == "done"
 
     asyncio.run(main())
 

@@ -229,7 +229,7 @@ def _remedy(found: _Found) -> str:
     if found.status == "paused":
         by = f"It was paused by {_format.one_line(found.paused.client)}" if found.paused else ""
         why = found.paused.reason if found.paused else ""
-        return f"{by}{': ' if why else ''}{_format.one_line(why)}. durable unpause {id_}"
+        return f"{by}{': ' if why else ''}{_format.one_line(why)}. It goes on with: durable unpause {id_}"
 
     if found.status == "interrupted":
         ended = "The process that ran it has ended"

@@ -74,6 +74,7 @@ class Appends:
         activation: Activation | None,
         taken: Sequence[Arrived],
         create: Creation | None,
+        sooner: States = (),
     ) -> Append:
         """Write an activation and what hangs on it; None if nothing came of what arrived."""
         created = {} if create is None else create.items
@@ -95,6 +96,8 @@ class Appends:
             resolved += [*run.pending, *run.timers]
         else:
             pending = [row for c in activation.commands if (row := _side_row(run, c)) is not None]
+            # Else an attempt that was asked for would be hours away again after a crash.
+            pending += [_takeover.activity_row(p, s) for p, s in sooner if p.seq in run.pending]
 
         return replace(
             self._creating(create),

@@ -98,7 +98,7 @@ class Claims:
             fresh = await self._worker.store.find(row.namespace, row.workflow_id, run_id)
             if fresh is None or fresh.status != "running" or not self._worker.owns(fresh):
                 del self._dropped[run_id]
-            elif not self._worker.loaded(run_id):
+            elif not self._worker.loaded(run_id) and fresh.paused is None:
                 found.append(fresh)
 
         return found

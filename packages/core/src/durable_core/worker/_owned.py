@@ -279,7 +279,8 @@ class OwnedRun:
                 self._worker.refresh(self)
                 activation = self.run.activate(time, events, self.fence)
 
-            append = self._appends.activation(self.run, activation, taken, create)
+            sooner = self.work.sooner(events, self._clock.now())
+            append = self._appends.activation(self.run, activation, taken, create, sooner)
         except Exception as bug:  # noqa: BLE001  # any bug in workflow code stalls the run
             self._stall(bug, taken, create)
             return
@@ -532,14 +533,14 @@ class OwnedRun:
 
             written = self._claimed
 
-        if written:
-            await self._write_release()
+        released = written and await self._write_release()
+        # A paused run that could not be let go is still owned here, and to be taken again.
+        gone = ReleasedRunError if released else LostRunError
+        self._end(gone(self.row.run_id) if self._paused else ex.StoreClosedError(why))
 
-        self._end(ReleasedRunError(self.row.run_id) if self._paused else ex.StoreClosedError(why))
-
-    async def _write_release(self) -> None:
+    async def _write_release(self) -> bool:
         if self._appending or self._ended:
-            return
+            return False
 
         self._appending = True
         now = self._clock.now()
@@ -560,6 +561,8 @@ class OwnedRun:
             accept(left)
         else:
             refuse(left, self.row.run_id)
+
+        return outcome is Outcome.ACCEPTED
 
     def _let_go(self) -> None:
         """Release the run: a body of it was ended by what ends programs, and this one goes on."""

@@ -16,6 +16,7 @@ from durable_core.history import (
     CancelTimer,
     Command,
     PendingActivity,
+    RetryAsked,
     ScheduleActivity,
     StartTimer,
 )
@@ -26,7 +27,7 @@ from ._bodies import exhausted
 from ._job import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from durable_core._clock import Alarm, Clock
     from durable_core.engine import Pending
@@ -220,6 +221,19 @@ class Work:
         """Let no further attempt of any activity begin."""
         for job in self._jobs.values():
             job.hold()
+
+    def sooner(self, events: Iterable[Event], now: float) -> list[tuple[Pending, PendingActivity]]:
+        """Return what is known of activities whose next attempt is not to be waited for."""
+        asked = {e.activity for e in events if isinstance(e, RetryAsked)}
+        if not asked:
+            return []
+
+        jobs = (job for job in self._jobs.values() if job.rests is not None)
+        return [
+            (job.pending, replace(job.state, retry_at=min(job.retry_at, now)))
+            for job in jobs
+            if 0 in asked or job.pending.seq in asked
+        ]
 
     def retry_now(self, seq: int) -> None:
         """Let the next attempt of an activity begin, if one is waited for; of all of them for 0."""

@@ -524,8 +524,11 @@ class Worker:
         for owned in before:
             if owned.open and owned.row.run_id not in arrivals.owned:
                 owned.lose()
-            elif owned.row.run_id in arrivals.paused:
-                owned.pause()
+
+        # Also one that is just writing: a busy run would be missed again and again.
+        for run_id in arrivals.paused:
+            if (found := self._owned.get(run_id)) is not None:
+                found.pause()
 
         for run_id, number, data in arrivals.inbox:
             found = self._owned.get(run_id)

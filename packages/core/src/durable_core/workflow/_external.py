@@ -70,9 +70,13 @@ class ExternalWorkflowHandle(Generic[W]):
                 ``WorkflowNotFoundError``.
             ArgumentError: The signal does not take so many arguments.
             EncodeError: An argument cannot be recorded.
+            ValueError: The name is empty.
             NotInWorkflowError: Called outside workflow code.
         """
         name = _handlers.name_of(signal, "signal")
+        if not name:
+            raise ValueError("the name of a signal must not be empty: name one, or its method")
+
         others = runtime().others
         await others.signal(self._id, self._run_id or "", name, signal, arguments(arg, args))
 
