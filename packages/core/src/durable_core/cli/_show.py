@@ -228,8 +228,8 @@ def _remedy(found: _Found) -> str:
 
     if found.status == "paused":
         by = f"It was paused by {_format.one_line(found.paused.client)}" if found.paused else ""
-        why = found.paused.reason if found.paused else ""
-        return f"{by}{': ' if why else ''}{_format.one_line(why)}. It goes on with: durable unpause {id_}"
+        why = f": {_format.one_line(found.paused.reason)}" if found.paused else ""
+        return f"{by}{why if why != ': ' else ''}. It goes on with: durable unpause {id_}"
 
     if found.status == "interrupted":
         ended = "The process that ran it has ended"
