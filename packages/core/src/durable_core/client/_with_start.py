@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ._client import Client
     from ._execution import WorkflowExecution
-    from ._handle import Sent
+    from ._reference import Sent
 
 __all__ = ["Starting", "WithStartWorkflowOperation"]
 

@@ -14,37 +14,43 @@ from ._codec import (
     resolve,
     start_from,
 )
-from ._records import (
-    Activation,
-    ActivityCancelled,
-    ActivityCompleted,
-    ActivityFailed,
+from ._commands import (
     AnswerUpdate,
-    Attempt,
     CancelActivity,
-    CancelRequested,
     CancelTimer,
     Command,
     CompleteRun,
-    Event,
     FailRun,
-    Failure,
-    Note,
-    Payload,
-    PendingActivity,
+    ScheduleActivity,
+    StartTimer,
+    TellRun,
+    TerminateRun,
+)
+from ._events import (
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    CancelRequested,
+    Event,
     RetryAsked,
     Rewound,
     RunTold,
-    ScheduleActivity,
     SignalReceived,
-    Start,
-    StartTimer,
     Taken,
-    TellRun,
-    TerminateRun,
     TimerFired,
     UpdateReceived,
     WasPaused,
+)
+from ._parts import (
+    Attempt,
+    Failure,
+    Payload,
+)
+from ._records import (
+    Activation,
+    Note,
+    PendingActivity,
+    Start,
     effective,
 )
 

@@ -20,6 +20,9 @@ from durable_core import _defaults
 from durable_core.exceptions import StoreCorruptError, StoreVersionError
 from durable_core.payloads import _digest
 
+from . import _commands as c
+from . import _events as e
+from . import _parts as p
 from . import _records as r
 
 __all__ = [
@@ -40,9 +43,9 @@ _CHECKSUM = 4
 _encoder = msgspec.msgpack.Encoder()
 _activation = msgspec.msgpack.Decoder(r.Activation)
 _start = msgspec.msgpack.Decoder(r.Start)
-_event: msgspec.msgpack.Decoder[r.Event] = msgspec.msgpack.Decoder(r.Event)
+_event: msgspec.msgpack.Decoder[e.Event] = msgspec.msgpack.Decoder(e.Event)
 _pending = msgspec.msgpack.Decoder(r.PendingActivity)
-_answer = msgspec.msgpack.Decoder(r.AnswerUpdate)
+_answer = msgspec.msgpack.Decoder(c.AnswerUpdate)
 
 _REF = b"ref"  # how the field is named in bytes that have it
 
@@ -81,11 +84,11 @@ class Packer(msgspec.Struct):
         self.items.setdefault(key, data)
         return key
 
-    def _shrink(self, payload: r.Payload) -> r.Payload:
+    def _shrink(self, payload: p.Payload) -> p.Payload:
         if len(payload.data) <= _defaults.INLINE_LIMIT:
             return payload
 
-        return r.Payload(
+        return p.Payload(
             ref=self.add(payload.data, "payload"), size=len(payload.data), codec=payload.codec
         )
 
@@ -110,7 +113,7 @@ def start_from(data: bytes) -> r.Start:
     return _checked(_decode(_start, data, "a start record"))
 
 
-def event_from(data: bytes) -> r.Event:
+def event_from(data: bytes) -> e.Event:
     """Return the event that these bytes hold.
 
     Raises:
@@ -128,7 +131,7 @@ def pending_from(data: bytes) -> r.PendingActivity:
     return _decode(_pending, data, "a pending activity")
 
 
-def answer_from(data: bytes) -> r.AnswerUpdate:
+def answer_from(data: bytes) -> c.AnswerUpdate:
     """Return the answer of an update that these bytes hold.
 
     Raises:
@@ -146,7 +149,7 @@ def references(record: msgspec.Struct) -> list[str]:
     """Return the addresses of the items that a record refers to."""
     found: list[str] = []
 
-    def collect(payload: r.Payload) -> r.Payload:
+    def collect(payload: p.Payload) -> p.Payload:
         if payload.ref:
             found.append(payload.ref)
 
@@ -180,7 +183,7 @@ def resolve(record: T, items: dict[str, bytes]) -> T:
         StoreCorruptError: An item is missing.
     """
 
-    def fetch(payload: r.Payload) -> r.Payload:
+    def fetch(payload: p.Payload) -> p.Payload:
         if not payload.ref:
             return payload
 
@@ -189,7 +192,7 @@ def resolve(record: T, items: dict[str, bytes]) -> T:
                 f"the item {payload.ref} of {payload.size} bytes is missing from the store"
             )
 
-        return r.Payload(data=items[payload.ref], codec=payload.codec)
+        return p.Payload(data=items[payload.ref], codec=payload.codec)
 
     resolved: T = _map_payloads(record, fetch)
     return resolved
@@ -222,7 +225,7 @@ def _checked(record: T) -> T:
     return record
 
 
-def _map_payloads(record: Any, change: Callable[[r.Payload], r.Payload]) -> Any:
+def _map_payloads(record: Any, change: Callable[[p.Payload], p.Payload]) -> Any:
     """Return a record with each payload changed; the same object if none did.
 
     Written out by type: this runs once per record, and a walk over every field would cost more than
@@ -236,25 +239,25 @@ def _map_payloads(record: Any, change: Callable[[r.Payload], r.Payload]) -> Any:
                 return record
 
             return msgspec.structs.replace(record, events=events, commands=commands)
-        case r.ActivityCompleted() | r.CompleteRun():
+        case e.ActivityCompleted() | c.CompleteRun():
             result = change(record.result)
             return (
                 record
                 if result is record.result
                 else msgspec.structs.replace(record, result=result)
             )
-        case r.ScheduleActivity():
+        case c.ScheduleActivity():
             args, text = change(record.args), record.text and change(record.text)
             if args is record.args and text is record.text:
                 return record
 
             return msgspec.structs.replace(record, args=args, text=text)
-        case r.AnswerUpdate():
+        case c.AnswerUpdate():
             if record.result is None or (given := change(record.result)) is record.result:
                 return record
 
             return msgspec.structs.replace(record, result=given)
-        case r.SignalReceived() | r.UpdateReceived() | r.TellRun():
+        case e.SignalReceived() | e.UpdateReceived() | c.TellRun():
             args = change(record.args)
             return record if args is record.args else msgspec.structs.replace(record, args=args)
         case r.Start():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ._lease import Lease
-from ._protocol import (
+from ._protocol import Store
+from ._rows import (
     Append,
     Arrivals,
     Health,
@@ -16,7 +17,6 @@ from ._protocol import (
     ReplyRow,
     Reuse,
     RunRow,
-    Store,
 )
 
 __all__ = [

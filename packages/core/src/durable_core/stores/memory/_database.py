@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from durable_core.exceptions import StoreCorruptError, WorkflowNotFoundError
 from durable_core.history import activation_from, event_from, references, start_from
-from durable_core.stores._protocol import (
+from durable_core.stores._rows import (
     Append,
     Arrivals,
     Health,

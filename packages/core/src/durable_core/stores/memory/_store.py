@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from durable_core import _clock, _defaults, _forks
 from durable_core.exceptions import StoreClosedError, StoreCorruptError
 from durable_core.stores._lease import Lease
-from durable_core.stores._protocol import (
+from durable_core.stores._rows import (
     Append,
     Arrivals,
     Health,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from durable_core._planted import planted
-from durable_core.stores._protocol import Append, InboxRow, Outcome, Post, Reuse, RunRow
+from durable_core.stores._rows import Append, InboxRow, Outcome, Post, Reuse, RunRow
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -18,7 +18,7 @@ from durable_core.exceptions import (
 )
 from durable_core.stores import _sql
 from durable_core.stores._lease import Lease, boot_id
-from durable_core.stores._protocol import (
+from durable_core.stores._rows import (
     Append,
     Arrivals,
     Health,

@@ -22,7 +22,7 @@ import msgspec
 
 from durable_core import _faults
 from durable_core.exceptions import StoreClosedError, StoreError
-from durable_core.stores._protocol import Append, Outcome
+from durable_core.stores._rows import Append, Outcome
 
 from . import _batch, _open
 

@@ -1,0 +1,153 @@
+"""What a run asks for; see `_records`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ._parts import Failure, Payload
+
+__all__ = [
+    "AnswerUpdate",
+    "CancelActivity",
+    "CancelTimer",
+    "Command",
+    "CompleteRun",
+    "FailRun",
+    "ScheduleActivity",
+    "StartTimer",
+    "TellRun",
+    "TerminateRun",
+]
+
+
+class ScheduleActivity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="schedule"):
+    """Ask for an activity. Identity: (kind, name, key, occurrence); arguments are compared too.
+
+    Attributes:
+        text: JSON that is recorded for readers and may differ on replay.
+        timeout, schedule_to_close, schedule_to_start, heartbeat, max_attempts: The options that
+            were in force, for readers; times in seconds.
+        once: Whether it may begin at most once.
+    """
+
+    seq: int
+    name: str
+    args: Payload
+    digest: str
+    key: str = ""
+    occurrence: int = 1
+    text: Payload | None = None
+    summary: str = ""
+    timeout: float | None = None
+    schedule_to_close: float | None = None
+    schedule_to_start: float | None = None
+    heartbeat: float | None = None
+    max_attempts: int = 0
+    once: bool = False
+
+
+class StartTimer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="timer"):
+    """Ask for an event at a time."""
+
+    seq: int
+    delay: float
+    due: float
+    occurrence: int = 1
+
+
+class CancelActivity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="cancel"):
+    """Withdraw an activity; what it may still bring is dropped unless it was asked to wait.
+
+    Attributes:
+        abandon: Whether its body is left alone.
+    """
+
+    seq: int
+    wait: bool = False
+    abandon: bool = False
+
+
+class CancelTimer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="untimer"):
+    """Withdraw a timer."""
+
+    seq: int
+
+
+class TellRun(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="tell"):
+    """Send a signal to another run, or ask for its end.
+
+    Identity: (run, signal, occurrence); arguments are compared too.
+
+    Attributes:
+        workflow_id: Of the other run.
+        run_id: Its unique id; empty for the one that is open.
+        signal: Name of the signal; empty to ask for the run's end.
+        args: JSON array of the signal's arguments.
+        reason: Why its end is asked for, in the words of whoever asks.
+    """
+
+    seq: int
+    workflow_id: str
+    run_id: str = ""
+    signal: str = ""
+    args: Payload = Payload()
+    digest: str = ""
+    reason: str = ""
+    occurrence: int = 1
+
+
+class AnswerUpdate(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="answer"):
+    """Tell the sender of an update what became of it: a result or a failure.
+
+    Attributes:
+        request: Id of the update.
+    """
+
+    request: str
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
+class CompleteRun(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="complete"):
+    """End the run with a result."""
+
+    result: Payload
+
+
+class FailRun(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="fail"):
+    """End the run with a failure.
+
+    Attributes:
+        cancelled: Whether it ended because its cancellation was asked for.
+        culprits: Numbers of the activities whose failures the run's failure came from.
+    """
+
+    failure: Failure
+    cancelled: bool = False
+    culprits: tuple[int, ...] = ()
+
+
+class TerminateRun(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="terminate"):
+    """The run was ended from outside; its code did not learn of it.
+
+    Attributes:
+        client: Identity of whoever ended it.
+        details: JSON array of what that said beside the reason.
+    """
+
+    failure: Failure
+    client: str = ""
+    details: bytes = b""
+
+
+Command = (
+    ScheduleActivity
+    | StartTimer
+    | CancelActivity
+    | CancelTimer
+    | TellRun
+    | AnswerUpdate
+    | CompleteRun
+    | FailRun
+    | TerminateRun
+)
