@@ -155,7 +155,10 @@ def test_a_run_that_is_started_with_a_signal_is_there_with_it_or_not_at_all(
 def test_what_a_run_tells_another_one_arrives_once_and_in_order_over_kills_at_every_point(
     point, processes, store_url, surroundings, long
 ):
-    """One kill at the first time that the point is reached, then at the second, and so on."""
+    """One kill at the first time that the point is reached, then at the second, and so on.
+
+    The other run goes on as a new one after every few of them.
+    """
     at_commits_alone(point, long)
     killed = 0
     for n in range(1, MOST):
@@ -171,6 +174,33 @@ def test_what_a_run_tells_another_one_arrives_once_and_in_order_over_kills_at_ev
     assert got == list(range(1, 21)), killed
     assert noted == [10, 20]
     print(f"{killed} kills at {point}")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("point", _faults.POINTS)
+def test_parents_children_and_new_runs_have_one_result_over_kills_at_every_point(
+    point, processes, store_url, surroundings, ledger, long
+):
+    """Nothing that a child did is done again but what was under way at a kill."""
+    at_commits_alone(point, long)
+    killed = 0
+    for n in range(1, MOST, 1 if long else 3):
+        ended = processes.run(APP, "family", fault=f"{point}:{n}", **surroundings)
+        if not ended.killed:
+            break
+
+        killed += 1
+
+    last = processes.run(APP, "family", **surroundings)
+    firsts = [*(100 * (10 + n) for n in range(3)), *(100 * n for n in range(3))]
+    expected = [[first + n for n in range(4)] for first in firsts]
+    assert json.loads(last.output.split("result ")[1]) == expected
+    counts = ledger.counts()
+    assert len(counts) == 18, counts
+    twice = sum(times - 1 for times in counts.values())
+    # Three bodies may be under way.
+    assert twice <= 3 * killed, counts
+    print(f"{killed} kills at {point}, {twice} activities done again")
 
 
 @pytest.mark.timeout(180)

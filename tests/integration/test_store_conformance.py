@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from contextlib import asynccontextmanager
 from unittest.mock import ANY
 
 import pytest
@@ -12,10 +11,8 @@ from durable_core.exceptions import StoreClosedError
 from durable_core.history import Failure, Packer, TimerFired
 from durable_core.stores import InboxRow, Outcome, PendingRow, Post, ReplyRow
 from durable_core.stores._stalls import Instance, may_try, stall_of
-from durable_core.stores.memory import MemoryStore
-from durable_core.stores.sqlite import SqliteStore
 from msgspec.structs import replace
-from support.rows import claim, first, new_row, new_start, step
+from support.rows import claim, first, new_row, new_start, opened_store, step
 
 ACCEPTED, REFUSED, IN_USE = Outcome.ACCEPTED, Outcome.REFUSED, Outcome.ID_IN_USE
 START = Packer("r").pack(new_start())
@@ -26,21 +23,8 @@ NOW = 1000.0
 
 @pytest.fixture(params=["sqlite", "memory"])
 def store(request, tmp_path):
-    """Returns a context of a fresh store."""
-
-    @asynccontextmanager
-    async def opened():
-        if request.param == "memory":
-            found = MemoryStore()
-        else:
-            found = await SqliteStore.open(tmp_path / "store.db")
-
-        try:
-            yield found
-        finally:
-            await found.close()
-
-    return opened
+    """Return what opens a fresh store."""
+    return lambda: opened_store(request.param, tmp_path / "store.db")
 
 
 def on(store, code):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import apsw
 from durable_core.history import Payload, Start
 from durable_core.stores import Append, RunRow
+from durable_core.stores.memory import MemoryStore
 from durable_core.stores.sqlite import SqliteStore
 
 from support.waiting import until
@@ -31,7 +33,18 @@ def new_row(run_id: str, *, workflow_id: str | None = None, started: float = 1.0
         takeovers=0,
         lineage=run_id,
         stall=None,
+        first=run_id,
     )
+
+
+@asynccontextmanager
+async def opened_store(kind: str, path: Path):
+    """Yield a fresh store, ``sqlite`` or ``memory``."""
+    found = MemoryStore() if kind == "memory" else await SqliteStore.open(path)
+    try:
+        yield found
+    finally:
+        await found.close()
 
 
 def new_start() -> Start:

@@ -1,7 +1,8 @@
 """Runs that are talked to, and a run that goes on after failures, for kills.
 
-``worker`` serves the queue until it is killed. ``start`` starts a run with a signal. ``relay`` lets one run send numbers to another, and prints
-what that got. ``pause`` lets a run stand still again and again, and prints its result. ``again`` calls `steps`, which fails at the step that the variable ``BROKEN`` names, and prints its result or its failure.
+``worker`` serves the queue until it is killed. ``start`` starts a run with a signal. ``relay`` lets one run send numbers to another, which
+goes on as a new one after every few, and prints what that got. ``family`` runs a parent that goes on as a new run, and children that do, and
+prints its result. ``pause`` lets a run stand still again and again, and prints its result. ``again`` calls `steps`, which fails at the step that the variable ``BROKEN`` names, and prints its result or its failure.
 """
 
 from __future__ import annotations
@@ -81,15 +82,70 @@ class Collector:
 
 
 @workflow.defn
+class Hopper:
+    """As `Collector`, and goes on as a new run after every few numbers."""
+
+    @workflow.init
+    def __init__(self, got: list[int], noted: list[int]) -> None:
+        self.got, self.noted, self.had = got, noted, len(got)
+        self.ends = False
+
+    @workflow.run
+    async def run(self, got: list[int], noted: list[int]) -> list[list[int]]:
+        await workflow.wait_condition(lambda: self.ends or len(self.got) >= self.had + 4)
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        if not self.ends:
+            workflow.continue_as_new(args=[self.got, self.noted])
+
+        return [self.got, self.noted]
+
+    @workflow.signal
+    async def put(self, number: int) -> None:
+        self.got.append(number)
+        if number % 10 == 0:
+            self.noted.append(await note(number))
+
+    @workflow.signal
+    def end(self) -> None:
+        self.ends = True
+
+
+@workflow.defn
+async def hop(left: int, got: list[int]) -> list[int]:
+    """Note a number, and go on as a new run for the next one."""
+    got.append(await note(got[-1] + 1))
+    if left:
+        workflow.continue_as_new(args=[left - 1, got])
+
+    return got
+
+
+@workflow.defn
+async def family(rounds: int, got: list[list[int]]) -> list[list[int]]:
+    """Wait for some children, and go on as a new run for the next ones."""
+    firsts = [100 * (10 * rounds + n) for n in range(3)]
+    got += await asyncio.gather(
+        *(
+            workflow.execute_child_workflow(hop, args=[2, [first]], id=f"child-{first}")
+            for first in firsts
+        )
+    )
+    if rounds:
+        workflow.continue_as_new(args=[rounds - 1, got])
+
+    return got
+
+
+@workflow.defn
 async def relay(to: str, count: int) -> int:
     """Send the numbers from 1, some one after the other, some together."""
-    handle = workflow.get_external_workflow_handle_for(Collector, to)
+    handle = workflow.get_external_workflow_handle_for(Hopper, to)
     for first in range(1, count + 1, 5):
-        await handle.signal(Collector.put, first)
+        await handle.signal(Hopper.put, first)
         rest = range(first + 1, min(first + 5, count + 1))
-        await asyncio.gather(*(handle.signal(Collector.put, n) for n in rest))
+        await asyncio.gather(*(handle.signal(Hopper.put, n) for n in rest))
 
-    await handle.signal(Collector.end)
+    await handle.signal(Hopper.end)
     return count
 
 
@@ -126,15 +182,28 @@ async def relayed() -> None:
     existing = WorkflowIDConflictPolicy.USE_EXISTING
     more = {"task_queue": QUEUE, "id_conflict_policy": existing, "id_reuse_policy": ONCE}
     async with await Client.connect() as client:
-        for code, args, id in ((Collector.run, [], "to"), (relay, ["to", 20], "from")):
+        for code, args, id in ((Hopper.run, [[], []], "to"), (relay, ["to", 20], "from")):
             with contextlib.suppress(WorkflowAlreadyStartedError):
                 await client.start_workflow(code, args=args, id=id, **more)
 
-        worker = Worker(client, task_queue=QUEUE, workflows=[Collector, relay], activities=[note])
+        worker = Worker(client, task_queue=QUEUE, workflows=[Hopper, relay], activities=[note])
         async with worker:
             results = [await client.get_workflow_handle(id).result() for id in ("from", "to")]
 
         print("results", json.dumps(results), flush=True)
+
+
+async def families() -> None:
+    """Start a parent, or find it, and wait for its end."""
+    more = {"task_queue": QUEUE, "id_reuse_policy": ONCE}
+    async with await Client.connect() as client:
+        with contextlib.suppress(WorkflowAlreadyStartedError):
+            await client.start_workflow(family, args=[1, []], id="parent", **more)
+
+        async with Worker(client, task_queue=QUEUE, workflows=[family, hop], activities=[note]):
+            result = await client.get_workflow_handle("parent").result()
+
+        print("result", json.dumps(result), flush=True)
 
 
 async def paused() -> None:
@@ -172,6 +241,8 @@ if __name__ == "__main__":
             asyncio.run(serve())
         case ["start", how]:
             asyncio.run(start(how))
+        case ["family"]:
+            asyncio.run(families())
         case ["pause"]:
             asyncio.run(paused())
         case ["relay"]:

@@ -93,6 +93,10 @@ ROWS = {
     ],
     "workflow id": [("ID_LENGTH", f"1 to {_defaults.ID_LENGTH:,} characters")],
     "namespace, task queue": [("NAMESPACE TASK_QUEUE", f"`{_defaults.NAMESPACE}`")],
+    "history after which a run had better continue as a new one": [
+        ("HISTORY_SUGGESTED", f"{_defaults.HISTORY_SUGGESTED:,} activations")
+    ],
+    "children of children": [("CHILD_DEPTH", f"{_defaults.CHILD_DEPTH} deep")],
     "workflow code that never comes to rest": [("SPIN_LIMIT", f"{_defaults.SPIN_LIMIT:,} steps")],
     "workflow code that holds up its event loop": [
         ("BLOCKED_AFTER", f"after {_defaults.BLOCKED_AFTER:g} s")

@@ -25,6 +25,7 @@ START = h.Start(
     seed="s",
     effect_scope="run-1",
     lineage="run-1",
+    parent=h.Parent(workflow_id="p", run_id="run-0", seq=3, depth=1),
 )
 FAILURE = h.Failure(
     type="ValueError",
@@ -46,6 +47,9 @@ EVENTS = (
     h.UpdateReceived(name="add", args=SMALL, request="u", client="me", time=9.5),
     h.CancelRequested(request="c", reason="late", client="me", time=9.5),
     h.RunTold(seq=6, refused="there is none"),
+    h.ChildStarted(seq=8, refused="in use"),
+    h.ChildEnded(seq=8, result=SMALL),
+    h.ChildEnded(seq=9, failure=FAILURE),
     h.RetryAsked(request="r", activity=2, client="me", time=9.5),
     h.WasPaused(request="p", since=9.0, time=9.5, reason="odd", paused_by="you", client="me"),
     h.Rewound(to=3, next_seq=9, reason="again", client="me", time=9.5),
@@ -59,9 +63,22 @@ COMMANDS = (
     h.CancelTimer(seq=4),
     h.TellRun(seq=6, workflow_id="w", run_id="r", signal="s", args=SMALL, digest="d"),
     h.TellRun(seq=7, workflow_id="w", reason="late", occurrence=2),
+    h.StartChild(
+        seq=8,
+        workflow_id="c",
+        run_id="r",
+        workflow_type="w",
+        task_queue="q",
+        args=SMALL,
+        digest="d",
+        key="c",
+        policy="abandon",
+        reuse="never",
+    ),
     h.AnswerUpdate(request="u", result=SMALL),
     h.AnswerUpdate(request="v", failure=FAILURE),
     h.CompleteRun(result=SMALL),
+    h.ContinueRun(run_id="r", workflow_type="w", task_queue="q", args=SMALL, digest="d"),
     h.FailRun(failure=FAILURE, cancelled=True, culprits=(2,)),
     h.TerminateRun(failure=FAILURE, client="me", details=b"[1]"),
 )
@@ -131,6 +148,31 @@ LARGE_RECORDS = [
         fence=1,
         commands=(h.TellRun(seq=1, workflow_id="w", signal="s", args=LARGE, digest="d"),),
     ),
+    h.Activation(
+        number=0,
+        time=0.0,
+        fence=1,
+        commands=(
+            h.StartChild(
+                seq=1,
+                workflow_id="c",
+                run_id="r",
+                workflow_type="w",
+                task_queue="q",
+                args=LARGE,
+                digest="d",
+            ),
+        ),
+    ),
+    h.Activation(
+        number=0,
+        time=0.0,
+        fence=1,
+        commands=(
+            h.ContinueRun(run_id="r", workflow_type="w", task_queue="q", args=LARGE, digest="d"),
+        ),
+    ),
+    h.ChildEnded(seq=1, result=LARGE),
     h.ActivityCompleted(seq=1, result=LARGE),
     h.UpdateReceived(name="add", args=LARGE, request="u"),
     h.AnswerUpdate(request="u", result=LARGE),
@@ -141,7 +183,10 @@ LARGE_RECORDS = [
 @pytest.mark.parametrize(
     "record",
     LARGE_RECORDS,
-    ids=["result", "arguments", "end", "told", "event", "update", "answer", "input"],
+    ids=[
+        *("result", "arguments", "end", "told", "child", "new run", "end of child", "event"),
+        *("update", "answer", "input"),
+    ],
 )
 def test_a_large_payload_leaves_its_record_and_comes_back(record):
     data, items = pack(record)

@@ -123,6 +123,26 @@ def test_a_year_of_sleep_is_over_at_once():
     assert time.monotonic() - began < 10
 
 
+@workflow.defn
+async def generations(days: list[object]) -> list[object]:
+    """Wait for children that sleep, then go on as a new run."""
+    if len(days) == 3:
+        return days
+
+    _, last = await workflow.execute_child_workflow(patient, 365)
+    workflow.continue_as_new([*days, last])
+
+
+def test_the_sleep_of_children_and_of_new_runs_is_skipped():
+    async def code(env):
+        return await env.client.execute_workflow(generations, [], id="w", task_queue="q")
+
+    began = time.monotonic()
+    found = in_environment(code, workflows=[*WORKFLOWS, generations])
+    assert found == [365] * 3
+    assert time.monotonic() - began < 10
+
+
 def test_backoffs_are_skipped():
     async def code(env):
         before = await env.get_current_time()

@@ -9,7 +9,8 @@ Split by what the reader does next::
     │   ├── CancelledError            the run or the activity was cancelled
     │   ├── TerminatedError           the run was terminated
     │   ├── TimeoutError              a recorded timeout expired
-    │   └── ActivityError             an activity failed for good; the reason is its ``cause``
+    │   ├── ActivityError             an activity failed for good; the reason is its ``cause``
+    │   └── ChildWorkflowError        a child ended without a result; the reason is its ``cause``
     ├── CallError                     fix the call
     │   ├── EngineURLError            unknown or malformed URL
     │   ├── ArgumentError             too few or too many arguments
@@ -25,6 +26,7 @@ Split by what the reader does next::
     │   ├── WorkflowAlreadyStartedError
     │   └── WorkflowNotFoundError
     ├── WorkflowFailureError          what a client gets of a failed run; its ``cause`` says why
+    ├── WorkflowContinuedAsNewError   another run took the place of one that was waited for
     ├── WorkflowUpdateFailedError     what a client gets of a failed or rejected update; as above
     ├── WorkflowBugError              fix the workflow code; the run is kept and continues
     │   ├── WorkflowStalledError      what a client gets when a run stalled
@@ -52,6 +54,7 @@ __all__ = [
     "ArgumentError",
     "CallError",
     "CancelledError",
+    "ChildWorkflowError",
     "DecodeError",
     "DefinitionError",
     "DuplicateNameError",
@@ -79,6 +82,7 @@ __all__ = [
     "TimeoutType",
     "WorkflowAlreadyStartedError",
     "WorkflowBugError",
+    "WorkflowContinuedAsNewError",
     "WorkflowFailureError",
     "WorkflowNotFoundError",
     "WorkflowQueryFailedError",
@@ -212,6 +216,27 @@ class ActivityError(FailureError):
         self.retry_state = retry_state
 
 
+class ChildWorkflowError(FailureError):
+    """A child ended without a result; its ``cause`` says why."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        namespace: str,
+        workflow_id: str,
+        run_id: str,
+        workflow_type: str,
+        retry_state: RetryState | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.namespace = namespace
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+        self.workflow_type = workflow_type
+        self.retry_state = retry_state
+
+
 class CallError(DurableError):
     """Base of the errors that a change of the calling code mends."""
 
@@ -286,6 +311,18 @@ class WorkflowFailureError(DurableError):
     def cause(self) -> BaseException | None:
         """The failure that ended the run."""
         return self.__cause__
+
+
+class WorkflowContinuedAsNewError(DurableError):
+    """Another run took the place of one, whose result was asked for.
+
+    Attributes:
+        new_execution_run_id: Unique id of the other run.
+    """
+
+    def __init__(self, message: str, *, new_execution_run_id: str) -> None:
+        super().__init__(message)
+        self.new_execution_run_id = new_execution_run_id
 
 
 class WorkflowUpdateFailedError(DurableError):

@@ -24,7 +24,7 @@ __all__ = ["list_runs"]
 _OPEN = {"running", "paused", "stalled", "interrupted"}
 _STATUSES = [
     *("running", "interrupted", "paused", "stalled"),
-    *("completed", "failed", "canceled", "terminated"),
+    *("completed", "failed", "canceled", "terminated", "continued_as_new"),
 ]
 _HEADS = ("WORKFLOW ID", "TYPE", "STATUS", "STARTED", "DURATION", "STEPS")
 _STATUS = _HEADS.index("STATUS")

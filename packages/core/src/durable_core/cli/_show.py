@@ -163,6 +163,12 @@ def _print_header(screen: Screen, found: _Found, *, now: float, total: float, fu
         ("type", _format.one_line(start.workflow_type), ""),
         ("status", status, status_style(status)),
         ("run id", start.run_id, ""),
+        ("continues", start.continues, ""),
+        (
+            "child of",
+            "" if start.parent is None else _format.one_line(start.parent.workflow_id),
+            "",
+        ),
         ("started", began if screen.terminal else _format.iso(start.time), ""),
         ("duration", f"{_format.duration(total)}, {steps}", ""),
         ("worker", _format.one_line(found.worker), ""),
@@ -196,6 +202,8 @@ def _print_end(screen: Screen, found: _Found, *, full: bool) -> None:
         name = "failure" if closed.status == "failed" else closed.status
         _print_labelled(screen, name, Line(summary(closed.failure)), lines=lines)
         stack = closed.failure.stack
+    elif closed is not None and closed.status == "continued as new":
+        _print_labelled(screen, "goes on", Line(f"as run {closed.key}"), lines=None)
     elif closed is not None:
         text = Line(_format.readable(closed.result))
         _print_labelled(screen, "result", text, lines=lines)

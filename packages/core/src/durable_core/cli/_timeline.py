@@ -152,6 +152,9 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
                 what = "cancellation" if entry.name == "cancel" else f"signal {entry.name}"
                 name, status = f"{what} to {entry.key}", entry.status
                 label = entry.detail or _format.arguments(entry.args)
+            case "child":
+                name, status = f"child {entry.name} {entry.key}", entry.status
+                label = entry.detail or _format.arguments(entry.args)
             case "retry":
                 name, status = "retry now", entry.status
             case "paused":

@@ -367,6 +367,19 @@ class Client:
 
         return row
 
+    async def current_row(self, workflow_id: str, run_id: str | None) -> RunRow:
+        """Return the row of a run, or of the newest that takes its place.
+
+        Raises:
+            WorkflowNotFoundError: There is no such run.
+        """
+        row = await self.run_row(workflow_id, run_id)
+        if row.status == "continued_as_new":
+            newest = await self.run_row(row.workflow_id, None)
+            row = newest if newest.first == row.first else row
+
+        return row
+
     # For workers of this process
 
     @property

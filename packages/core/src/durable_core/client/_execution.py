@@ -25,6 +25,7 @@ class WorkflowExecutionStatus(Enum):
     FAILED = "failed"
     CANCELED = "canceled"
     TERMINATED = "terminated"
+    CONTINUED_AS_NEW = "continued_as_new"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

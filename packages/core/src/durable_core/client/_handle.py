@@ -15,6 +15,7 @@ from durable_core._signatures import signature
 from durable_core.payloads import _json
 from durable_core.payloads._sent import encoded
 from durable_core.stores import Outcome, _stalls
+from durable_core.worker._children import end_of, outcome_row
 from durable_core.worker._owned import LostRunError
 from durable_core.workflow import _handlers
 
@@ -41,33 +42,47 @@ class WorkflowHandle(RunReference, Generic[R]):
     client is.
     """
 
-    async def result(self, *, on_stall: Literal["wait", "raise"] = "wait") -> R:
+    async def result(
+        self, *, follow_runs: bool = True, on_stall: Literal["wait", "raise"] = "wait"
+    ) -> R:
         """Wait for the run to end and return its result.
 
         Args:
+            follow_runs: Whether to wait for the run that takes its place, if one does.
             on_stall: Whether to wait for fixed code if the run has stalled, or to raise.
 
         Raises:
             WorkflowFailureError: It ended without a result; the cause says why.
+            WorkflowContinuedAsNewError: Another run took its place, and is not to be waited for.
             WorkflowStalledError: It has stalled, and ``on_stall`` is ``"raise"``.
             WorkflowNotFoundError: There is no such run.
         """
         begun = asyncio.get_running_loop().time()
+        run_id = self._run_id
         with self._client.clock.waiting():
             while True:
-                owned = self._client.owned(self._id, self._run_id)
+                owned = self._client.owned(self._id, run_id)
                 if owned is not None:
                     # Its worker learns of whoever else ends it, or takes it over.
                     await asyncio.wait([owned.done])
-                    if owned.done.exception() is None and owned.run.closed is not None:
+                    closed = owned.run.closed
+                    if owned.done.exception() is None and closed is not None:
+                        if isinstance(closed, history.ContinueRun) and follow_runs:
+                            run_id = closed.run_id
+                            continue
+
                         ended = replace(owned.row, status=owned.run.status)
-                        return self._outcome(ended, owned.run.closed)
+                        return self._outcome(ended, closed)
 
                 seen = self._client.changes.count
-                row = await self._row()
+                row = await self._client.run_row(self._id, run_id)
+                if row.successor is not None and follow_runs:
+                    run_id = row.successor
+                    continue
+
                 if row.status != "running":
-                    recorded = await self.fetch_history()
-                    return self._outcome(row, recorded.activations[-1].commands[-1])
+                    last = (await self._recorded(row)).activations[-1].commands[-1]
+                    return self._outcome(row, last)
 
                 if row.stall is not None and on_stall == "raise":
                     raise stalled_error(row)
@@ -177,7 +192,8 @@ class WorkflowHandle(RunReference, Generic[R]):
             WorkflowNotFoundError: There is no such run, or it has ended.
             StoreError: The request could not be written.
         """
-        recorded, row = await self.fetch_history(), await self._row()
+        row = await self._row()
+        recorded = await self._recorded(row)
         now = self._client.clock.now()
         seq = _standing.backing_off(row, recorded.pending, activity_id, now)
         await self.send(
@@ -212,7 +228,9 @@ class WorkflowHandle(RunReference, Generic[R]):
             last = history.Activation(number=number, time=now, fence=fence, commands=(command,))
             return history.Packer(row.lineage).pack(last)
 
-        outcome = await self._client.store.terminate(row.run_id, time=now, data=data)
+        heard = None if row.parent is None else end_of(row.parent_seq, command)
+        told = None if heard is None else outcome_row(heard, row.run_id, now)
+        outcome = await self._client.store.terminate(row.run_id, time=now, data=data, told=told)
         if outcome is not Outcome.ACCEPTED:
             raise await self._ended("it cannot be terminated")
 
@@ -449,6 +467,12 @@ class WorkflowHandle(RunReference, Generic[R]):
 
             type_ = self._definition.signature.result.type
             return cast("R", _json.decode(data, type_, what=what))
+
+        if isinstance(last, history.ContinueRun):
+            raise ex.WorkflowContinuedAsNewError(
+                f"run {row.workflow_id!r} ended, and another one took its place: {last.run_id}",
+                new_execution_run_id=last.run_id,
+            )
 
         if isinstance(last, history.FailRun | history.TerminateRun):
             modules = () if self._definition is None else (self._definition.module,)

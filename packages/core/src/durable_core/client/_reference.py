@@ -66,8 +66,9 @@ class RunReference:
 
         Return the run's id, and what tells of an update if the run is loaded in this process.
         """
+        run_id = self._run_id
         while True:
-            owned = self._client.owned(self._id, self._run_id)
+            owned = self._client.owned(self._id, run_id)
             if owned is not None:
                 with contextlib.suppress(LostRunError):
                     await owned.caught_up()
@@ -81,6 +82,9 @@ class RunReference:
             if row.status != "running":
                 raise await self._ended(what)
 
+            if run_id is not None:
+                run_id = row.run_id
+
             packer = history.Packer(row.lineage)
             inbox = InboxRow(
                 request=event.request, arrived=self._client.clock.now(), data=packer.pack(event)
@@ -90,7 +94,7 @@ class RunReference:
             )
             if await sent is Outcome.ACCEPTED:
                 # It may have been loaded meanwhile, and its inbox read before.
-                if (owned := self._client.owned(self._id, self._run_id)) is not None:
+                if (owned := self._client.owned(self._id, row.run_id)) is not None:
                     owned.inbox.sent += 1
 
                 return row.run_id, None
@@ -108,7 +112,7 @@ class RunReference:
         Raises:
             WorkflowNotFoundError: There is no such run.
         """
-        return execution_of(await self._row())
+        return execution_of(await self._client.run_row(self._id, self._run_id))
 
     async def fetch_history(self) -> WorkflowHistory:
         """Return everything recorded of the run.
@@ -117,7 +121,9 @@ class RunReference:
             WorkflowNotFoundError: There is no such run.
             StoreCorruptError: A part of the record is missing or damaged.
         """
-        row = await self._row()
+        return await self._recorded(await self._client.run_row(self._id, self._run_id))
+
+    async def _recorded(self, row: RunRow) -> WorkflowHistory:
         loaded = await self._client.store.load(row)
         items = history.intact(loaded.items.items(), row.lineage)
         pending = [
@@ -136,4 +142,5 @@ class RunReference:
         )
 
     async def _row(self) -> RunRow:
-        return await self._client.run_row(self._id, self._run_id)
+        """Return the row of the run, or of the newest that takes its place."""
+        return await self._client.current_row(self._id, self._run_id)

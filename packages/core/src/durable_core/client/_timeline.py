@@ -24,7 +24,7 @@ class TimelineEntry:
         kind: What it is.
         seq: Number of its command; 0 for what is no command.
         name, key, summary: Of an activity; the name also of a signal, an update or a note, the key
-            also the id of an update, or of the run that was ``told`` something.
+            also the id of an update, of a child, or of the run that was ``told`` something.
         status: ``completed``, ``failed``, ``cancelled``, ``fired``, ``pending``, ``retrying``,
             ``set aside``, …
         time: When it was asked for, or happened; seconds since the epoch.
@@ -41,6 +41,7 @@ class TimelineEntry:
         "started",
         "activity",
         "timer",
+        "child",
         "signal",
         "update",
         "cancel",
@@ -175,6 +176,17 @@ def _open(
                 args=_value(command.args) if command.signal else None,
                 detail=command.reason,
             )
+        case h.StartChild():
+            entries[command.seq] = TimelineEntry(
+                kind="child",
+                status="pending",
+                time=time,
+                seq=command.seq,
+                name=command.workflow_type,
+                key=command.workflow_id,
+                args=_value(command.args),
+                detail="" if command.policy == "terminate" else command.policy,
+            )
         case h.CancelActivity() | h.CancelTimer():
             if command.seq in entries:
                 # Unless the code waits for what the body makes of it.
@@ -188,6 +200,17 @@ def _open(
                 kind="closed", status="completed", time=time, result=_value(command.result)
             )
             others.append((time, done))
+        case h.ContinueRun():
+            entry = TimelineEntry(
+                kind="closed",
+                status="continued as new",
+                time=time,
+                name=command.workflow_type,
+                key=command.run_id,
+                args=_value(command.args),
+                detail=f"by run {command.run_id}",
+            )
+            others.append((time, entry))
         case h.TerminateRun():
             entry = TimelineEntry(
                 kind="closed",
@@ -333,6 +356,16 @@ def _settle(entries: dict[int, TimelineEntry], event: h.Event, time: float | Non
             entries[seq] = _replace(entry, status="cancelled", ended=time, attempts=attempts)
         case h.TimerFired():
             entries[seq] = _replace(entry, status="fired", ended=time)
+        case h.ChildStarted():
+            status = "failed" if event.refused else "running"
+            ended, detail = (time, event.refused) if event.refused else (None, entry.detail)
+            entries[seq] = _replace(entry, status=status, ended=ended, detail=detail)
+        case h.ChildEnded():
+            status = "completed" if event.failure is None else "failed"
+            result, failure = _value(event.result), event.failure
+            entries[seq] = _replace(
+                entry, status=status, ended=time, result=result, failure=failure
+            )
         case h.RunTold():
             status = "failed" if event.refused else "delivered"
             detail = event.refused or entry.detail
@@ -347,11 +380,20 @@ def _all(entry: TimelineEntry, attempts: Sequence[h.Attempt]) -> list[h.Attempt]
     return [*(a for a in entry.attempts if (a.fence, a.number) not in known), *attempts]
 
 
+# What becomes of a child whose parent has ended, by its policy.
+_LEFT = {"abandon": "abandoned", "request_cancel": "asked to end"}
+
+
 def _drop_unsettled(entries: dict[int, TimelineEntry], time: float) -> list[int]:
     """Mark as cancelled what had no outcome when the run ended; return which that is."""
     left = [s for s, e in entries.items() if e.status in {"pending", "retrying", "cancelling"}]
     for seq in left:
         entries[seq] = _replace(entries[seq], status="cancelled", ended=time)
+
+    for seq, entry in entries.items():
+        if entry.kind == "child" and entry.status == "running":
+            entries[seq] = _replace(entry, status=_LEFT.get(entry.detail, "terminated"), ended=time)
+            left.append(seq)
 
     return left
 

@@ -205,6 +205,11 @@ class WorkflowUpdateHandle(Generic[R]):
                 if row is not None and _is_at(row, stage):
                     return row
 
+                if run.successor is not None and row is None:
+                    # It was handed to the run that took its place, if it was not read.
+                    self._workflow_run_id = run.successor
+                    continue
+
                 if run.status != "running":
                     raise self._left_behind(run.status, row)
 

@@ -16,6 +16,7 @@ from durable_core.stores import InboxRow, Outcome
 from durable_core.worker._owned import LostRunError
 from durable_core.worker._start import new_start, row_of
 from durable_core.workflow import _defn as workflow_defn
+from durable_core.workflow._children import REUSE
 
 from ._execution import WorkflowExecutionStatus
 from ._handle import WorkflowHandle
@@ -32,12 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Starting", "WithStartWorkflowOperation"]
 
 R = TypeVar("R")
-
-_REUSE: dict[WorkflowIDReusePolicy, Reuse] = {
-    WorkflowIDReusePolicy.ALLOW_DUPLICATE: "always",
-    WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY: "failed",
-    WorkflowIDReusePolicy.REJECT_DUPLICATE: "never",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +92,7 @@ class Starting:
             client=client.identity,
         )
         while True:
-            created, watch = await _create(client, start, _REUSE[self.id_reuse_policy], event)
+            created, watch = await _create(client, start, REUSE[self.id_reuse_policy], event)
             if created:
                 return handle(start.run_id), start.run_id, watch
 

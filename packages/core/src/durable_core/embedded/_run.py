@@ -230,6 +230,10 @@ async def _follow(call: _Call, on_cancel: OnCancel) -> Finished:
                 continue
 
             done = await asyncio.shield(owned.done)
+            if isinstance(done.closed, history.ContinueRun):
+                # The run that took its place is found by its id.
+                continue
+
         except asyncio.CancelledError:
             await _leave(call, attaching, on_cancel)
             raise
@@ -444,7 +448,7 @@ async def _take(call: _Call, row: RunRow, *, reopen: bool = False) -> OwnedRun |
 
 
 def _check_same(worker: Worker, start: history.Start, recorded: history.Start) -> None:
-    if start.workflow_type != recorded.workflow_type:
+    if start.workflow_type != recorded.workflow_type and not recorded.first_digest:
         raise ex.WorkflowAlreadyStartedError(
             f"the id {start.workflow_id!r} belongs to a run of {recorded.workflow_type!r}, not of "
             f"{start.workflow_type!r}: use another id. See: durable show {start.workflow_id}",
@@ -453,7 +457,10 @@ def _check_same(worker: Worker, start: history.Start, recorded: history.Start) -
         )
 
     path = None
-    if start.args_digest != recorded.args_digest:
+    if recorded.first_digest:
+        # What it was called with is the input of the first run of its chain.
+        path = None if start.args_digest == recorded.first_digest else "$"
+    elif start.args_digest != recorded.args_digest:
         # As on replay, a field that was added with a default makes no other input.
         types = worker.registered.workflow(start.workflow_type).signature.types
         what = f"the input of workflow {start.workflow_type!r}"

@@ -2,9 +2,9 @@
 
 Walk it in this order: `_loop` (the event loop that workflow code runs on; beside it `_ordered`,
 what asyncio does by address, and `_closing`, the end of a dropped run), `_run` (one run: events in,
-commands out), `_commands` (what its code asks for), `_handle` (activity futures), `_handlers`
-(signals and queries), `_match` (replay and its error report), `_guard` (clocks, randomness and I/O)
-and `_unguarded` (what the guard cannot reach).
+commands out), `_commands` (what its code asks for), `_handle` (futures of activities and children),
+`_handlers` (signals and queries), `_children` (runs that it starts), `_match` (replay and its error
+report), `_guard` (clocks, randomness and I/O) and `_unguarded` (what the guard cannot reach).
 """
 
 from __future__ import annotations

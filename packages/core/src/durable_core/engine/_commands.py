@@ -6,7 +6,8 @@ import contextvars
 import logging
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from uuid import UUID
 
 import msgspec
 
@@ -19,6 +20,7 @@ from durable_core.history import (
     Note,
     Payload,
     ScheduleActivity,
+    StartChild,
     StartTimer,
     TellRun,
 )
@@ -32,9 +34,12 @@ if TYPE_CHECKING:
     from durable_core.activity import _defn as activity_defn
     from durable_core.history import ActivityCompleted, Command, Start
     from durable_core.payloads._failures import Registry
+    from durable_core.workflow._defn import Definition as WorkflowDefinition
 
     from ._loop import Timer, WorkflowLoop
     from ._match import Expected
+
+Asking = TypeVar("Asking", TellRun, StartChild)
 
 __all__ = ["Commands", "Host", "Pending", "idempotency_key"]
 
@@ -55,6 +60,10 @@ class Host(Protocol):
         Raises:
             NotRegisteredError: There is none of that name.
         """
+        ...
+
+    def child(self, workflow: str | WorkflowDefinition) -> WorkflowDefinition | None:
+        """Return what a child runs, if that is known here; it may run here from now on."""
         ...
 
     def check_body(self, unit: Unit) -> None:
@@ -115,6 +124,7 @@ class Commands:
         expected: What a replay must ask for; None while the run lives.
         pending: Activities without an outcome, by command number.
         timers: Timers that have not fired, by command number.
+        host: The worker that holds the run.
         next_seq: Number of the next command.
         modules: Those whose exception classes the failures of activities may come back as.
         collected: What the activation under way has asked for so far.
@@ -137,7 +147,7 @@ class Commands:
         self.time = start.time
         self._start = start
         self._loop = loop
-        self._host = host
+        self.host = host
         self._context = context
         self._module = module
         self.modules: dict[str, None] = {module: None}
@@ -157,9 +167,9 @@ class Commands:
     def schedule(self, unit: Unit) -> ActivityFuture:
         """Ask for a unit; see `durable_core.adapter.Engine.schedule`."""
         if unit.body is None:
-            body = self._host.activity(unit.name).fn
+            body = self.host.activity(unit.name).fn
         else:
-            self._host.check_body(unit)
+            self.host.check_body(unit)
             body = unit.body
 
         owner = f"activity {unit.name!r}"
@@ -282,22 +292,30 @@ class Commands:
 
     # Other runs
 
-    def tell(self, command: TellRun, args: tuple[Any, ...], types: tuple[Any, ...]) -> int:
-        """Tell another run something; return the number of the command.
+    def ask(self, command: Asking, args: tuple[Any, ...], types: tuple[Any, ...]) -> Asking:
+        """Ask for what another run is to do; return what is recorded in its place.
 
         Args:
             command: What is asked for.
-            args: Of the signal.
+            args: For the other run.
             types: Theirs.
         """
         if self.expected is None:
             self.collected.commands.append(command)
-            seq = command.seq
         else:
-            seq = self.expected.tell(command, args, types).seq
+            command = self.expected.asked(command, args, types)
 
-        self.next_seq = max(self.next_seq, seq + 1)
-        return seq
+        self.next_seq = max(self.next_seq, command.seq + 1)
+        return command
+
+    def new_run_id(self, seq: int) -> str:
+        """Return the unique id of a run that a command makes: no other command has the same."""
+        salt = f"{self._start.run_id}\0{seq}".encode()
+        drawn = int.from_bytes(blake2b(salt, digest_size=10).digest(), "big")
+        value = int(self.time * 1000) << 80 | drawn
+        # As RFC 9562 has it: version 7, which sorts by time.
+        value = value & ~(0xF << 76) | 0x7 << 76
+        return str(UUID(int=value & ~(0x3 << 62) | 0x2 << 62))
 
     # Everything else
 

@@ -111,6 +111,12 @@ class Facts:
                 workflow_type=start.workflow_type,
                 task_queue=start.task_queue,
                 start_time=_clock.from_timestamp(start.time),
+                continued_run_id=start.continues or None,
+                parent=None
+                if start.parent is None
+                else _calls.ParentInfo(
+                    start.namespace, start.parent.run_id, start.parent.workflow_id
+                ),
             )
 
         return self._info

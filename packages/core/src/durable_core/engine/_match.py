@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from durable_core.exceptions import NonDeterminismError
 from durable_core.history import (
@@ -18,9 +18,11 @@ from durable_core.history import (
     CancelActivity,
     CancelTimer,
     CompleteRun,
+    ContinueRun,
     FailRun,
     Payload,
     ScheduleActivity,
+    StartChild,
     StartTimer,
     TellRun,
     TerminateRun,
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
     from durable_core.adapter import Unit
     from durable_core.history import Command
+
+Asking = TypeVar("Asking", TellRun, StartChild)
 
 __all__ = ["Expected", "describe", "python_version", "waiting_line"]
 
@@ -58,8 +62,13 @@ def describe(command: Command) -> str:
         case TellRun():
             what = f"signal {command.signal!r} to" if command.signal else "cancellation of"
             return f"{what} run {command.workflow_id!r} #{command.occurrence}"
+        case StartChild():
+            key = f" id {command.key!r}" if command.key else ""
+            return f"child {command.workflow_type!r}{key} #{command.occurrence}"
         case AnswerUpdate():
             return f"answer of the update {command.request!r}"
+        case ContinueRun():
+            return f"continuation as new {command.workflow_type!r}"
         case CompleteRun():
             return "completion of the run"
         case FailRun():
@@ -149,14 +158,14 @@ class Expected:
         expected = self._left() if found is None else describe(found)
         raise self.error(expected, f"timer of {delay:g} s #{occurrence}")
 
-    def tell(self, command: TellRun, args: tuple[Any, ...], types: tuple[Any, ...]) -> TellRun:
-        """Return the recorded command that tells another run the same.
+    def asked(self, command: Asking, args: tuple[Any, ...], types: tuple[Any, ...]) -> Asking:
+        """Return the recorded command that asks the same of another run.
 
         Raises:
             NonDeterminismError: There is none, or its arguments differ.
         """
-        found = self.other(command)
-        assert isinstance(found, TellRun)
+        # The type is part of the identity.
+        found = cast("Asking", self.other(command))
         if found.digest != command.digest:
             what = describe(found)
             path = _digest.difference(found.args.data, args, types, what=what)
@@ -248,6 +257,9 @@ def _identity(command: Command) -> tuple[type, int | str]:
             return type(command), command.request
         case TellRun():
             parts = (command.workflow_id, command.run_id, command.signal, str(command.occurrence))
+            return type(command), "\0".join(parts)
+        case StartChild():
+            parts = (command.workflow_type, command.key, str(command.occurrence))
             return type(command), "\0".join(parts)
         case _:
             return type(command), 0

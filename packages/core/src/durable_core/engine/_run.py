@@ -14,9 +14,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from durable_core import exceptions as ex
 from durable_core._planted import planted
@@ -26,7 +25,10 @@ from durable_core.history import (
     ActivityCompleted,
     ActivityFailed,
     CancelRequested,
+    ChildEnded,
+    ChildStarted,
     CompleteRun,
+    ContinueRun,
     FailRun,
     Payload,
     RetryAsked,
@@ -38,10 +40,13 @@ from durable_core.history import (
     TimerFired,
     UpdateReceived,
     WasPaused,
+    status_after,
 )
 from durable_core.payloads import _faithful, _json
+from durable_core.workflow._continuing import ContinueAsNewError
 
-from ._blame import culprits, is_of
+from ._blame import Blame
+from ._children import Children
 from ._commands import Commands, Host, Pending
 from ._facts import Facts
 from ._handlers import Handlers
@@ -54,7 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from durable_core.adapter import Unit
-    from durable_core.history import Command, Event, Failure, Start
+    from durable_core.history import Command, Ending, Event, Failure, Start
     from durable_core.workflow._defn import Definition
 
     from ._handle import ActivityFuture
@@ -62,8 +67,6 @@ if TYPE_CHECKING:
 __all__ = ["Run"]
 
 _log = logging.getLogger("durable_core.engine")
-
-_REMEMBERED = 256
 
 
 class Run(Facts):
@@ -75,6 +78,7 @@ class Run(Facts):
         time: Time of the last activation.
         closed: The command that ended the run, once there is one.
         handlers: What handles its signals, queries and updates.
+        blame: Judges what its code raises.
         updates: Its updates.
         resources: Live objects that were attached to the run in this process, by role.
         wake: Set by the owner; called, in any thread, when the run can only fail from now on, and
@@ -92,16 +96,12 @@ class Run(Facts):
     ) -> None:
         super().__init__(start, resources)
         self.next_number = 0
-        self.closed: CompleteRun | FailRun | TerminateRun | None = None
+        self.closed: Ending | None = None
         self.handlers = Handlers(definition, start, self._begin_handler, self._check_usable)
         self.wake: Callable[[], object] | None = None
         self._definition = definition
         self._host = host
-        self._failing = (
-            ex.FailureError,
-            asyncio.TimeoutError,
-            *definition.failure_exception_types,
-        )
+        self.blame = Blame(definition.failure_exception_types)
         by_address = planted("hash.address")
         self._loop = new_loop(self, self, id(self) if by_address else self.derived("hash"))
         self._outer = context or contextvars.copy_context()
@@ -110,12 +110,11 @@ class Run(Facts):
         self._commands = Commands(start, self._loop, host, self._context, definition.module)
         self.updates = Updates(self, self.handlers, host.failures)
         self._others = Others(self._commands, self._loop)
+        self._children = Children(start, self._commands, self._loop, self._others, self.blame)
         self._python = start.python
         self._args: tuple[Any, ...] = ()
         self._main: asyncio.Task[Any] | None = None
         self._handler_failure: BaseException | None = None
-        # What activities failed with, and their numbers: one of them may end the run.
-        self._delivered = deque[tuple[BaseException, int]](maxlen=_REMEMBERED)
 
     def again(self) -> Run:
         """Return a run with the same start, code and resources that has not begun."""
@@ -149,6 +148,11 @@ class Run(Facts):
     def next_seq(self) -> int:
         """Number of the next command."""
         return self._commands.next_seq
+
+    @property
+    def history_length(self) -> int:
+        """How many activations it has, with the one under way."""
+        return self.next_number + 1
 
     @property
     def new_items(self) -> dict[str, bytes]:
@@ -297,7 +301,7 @@ class Run(Facts):
             try:
                 await handler
             except BaseException as error:
-                if not self.fails(error):
+                if not self.blame.fails(error):
                     # Nobody awaits a handler: what is a bug in the run's code would go unseen.
                     if isinstance(error, Exception):
                         self._loop.error = self._loop.error or error
@@ -307,21 +311,6 @@ class Run(Facts):
                 self._handler_failure = self._handler_failure or error
 
         self._loop.create_task(handle(), name=name, context=self._context.copy())
-
-    def fails(self, error: BaseException) -> bool:
-        """Return whether what code raised fails its run instead of stalling it.
-
-        What is declared does, and what a recorded call failed with: mended code would only meet it
-        again, while a run that failed is taken up before it.
-        """
-        if isinstance(error, self._failing) or is_of(error, self._delivered):
-            return True
-
-        if isinstance(error, BaseExceptionGroup):
-            # Of a task group: it fails the run if all that is in it would.
-            return all(self.fails(part) for part in error.exceptions)
-
-        return False
 
     def _end(self) -> None:
         """Close the run if its code has ended, or a handler failed."""
@@ -336,19 +325,23 @@ class Run(Facts):
 
         if error is None:
             self.closed = self._completion(main.result())
-        elif isinstance(error, asyncio.CancelledError) or self.fails(error):
+        elif isinstance(error, ContinueAsNewError):
+            self.closed = cast("ContinueRun", error.command)
+        elif isinstance(error, asyncio.CancelledError) or self.blame.fails(error):
             asked = self.handlers.cancellation_reason is not None
-            cancelled = isinstance(error, asyncio.CancelledError) or (asked and _cancelled(error))
+            cancelled = isinstance(error, asyncio.CancelledError) or (
+                asked and self.blame.says_cancelled(error)
+            )
             self.closed = FailRun(
                 failure=self._host.failures.record(error),
                 cancelled=cancelled,
-                culprits=tuple(sorted(set(culprits(error, self._delivered)))),
+                culprits=self.blame.culprits(error),
             )
         else:
             raise error
 
         # On replay what is recorded stands.
-        self.closed = cast("CompleteRun | FailRun", self.issue(self.closed))
+        self.closed = cast("Ending", self.issue(self.closed))
 
     def _completion(self, result: Any) -> CompleteRun:
         if self.replaying:
@@ -384,6 +377,10 @@ class Run(Facts):
                 self.updates.begin(event)
             case RunTold():
                 self._others.told(event)
+            case ChildStarted():
+                self._children.started(event)
+            case ChildEnded():
+                self._children.ended(event, self._host.failures)
             case CancelRequested():
                 self.handlers.cancellation_reason = event.reason
                 if self._main is not None:
@@ -413,7 +410,7 @@ class Run(Facts):
             # Neither can travel through a future as itself.
             cause = ex.ApplicationError(str(cause), type=event.failure.type)
 
-        self._delivered.append((cause, pending.seq))
+        self.blame.deliver(cause, pending.seq)
         if pending.unit.raise_cause:
             return cause
 
@@ -448,13 +445,34 @@ class Run(Facts):
     @property
     def told_later(self) -> Iterable[int]:
         """Numbers of the commands that other runs have not answered yet."""
-        return self._others.waiting
+        return [*self._others.waiting, *self._children.waiting]
+
+    @property
+    def open_children(self) -> dict[int, str]:
+        """Unique ids of the children whose end it has not heard of, by command number."""
+        waiting = self._children.waiting
+        return {seq: child.first_execution_run_id for seq, (child, _, _) in waiting.items()}
 
     @property
     def others(self) -> Others:
         """What it asks of other runs."""
         self._check_usable()
         return self._others
+
+    @property
+    def children(self) -> Children:
+        """The runs that it starts."""
+        self._check_usable()
+        return self._children
+
+    def continue_as_new(
+        self, workflow: str | Definition | None, args: tuple[Any, ...], task_queue: str | None
+    ) -> NoReturn:
+        """End the run for a new one; see `durable_core.workflow.continue_as_new`."""
+        self._check_usable()
+        raise ContinueAsNewError(
+            self._children.successor(workflow or self._definition, args, task_queue)
+        )
 
     def issue(self, command: Command) -> Command:
         """Ask for what has no identity of its own; see `Commands.issue`."""
@@ -515,20 +533,12 @@ class Run(Facts):
     @property
     def status(self) -> str:
         """What became of the run, in the words of `WorkflowExecutionStatus`."""
-        match self.closed:
-            case None:
-                return "running"
-            case CompleteRun():
-                return "completed"
-            case TerminateRun():
-                return "terminated"
-            case FailRun():
-                return "canceled" if self.closed.cancelled else "failed"
+        return status_after(self.closed)
 
     @property
     def failure(self) -> Failure | None:
         """Why the run failed, if it did."""
-        return None if isinstance(self.closed, CompleteRun | None) else self.closed.failure
+        return self.closed.failure if isinstance(self.closed, FailRun | TerminateRun) else None
 
     def _check_usable(self) -> None:
         self._loop.check_writable()
@@ -546,9 +556,3 @@ class Run(Facts):
             return None
 
         return waiting_line(self._main.get_coro())
-
-
-def _cancelled(error: BaseException) -> bool:
-    """Return whether a failure says that something was cancelled."""
-    cause = error.cause if isinstance(error, ex.ActivityError) else error
-    return isinstance(cause, ex.CancelledError)

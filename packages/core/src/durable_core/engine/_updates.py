@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from durable_core.payloads._failures import Registry
     from durable_core.workflow._handlers import Handler
 
+    from ._blame import Blame
     from ._handlers import Handlers
 
 __all__ = ["Updates"]
@@ -40,8 +41,9 @@ class Engine(Protocol):
         """Ask for what has no identity of its own."""
         ...
 
-    def fails(self, error: BaseException) -> bool:
-        """Return whether what code raised is a failure, and no bug."""
+    @property
+    def blame(self) -> Blame:
+        """Judges what its code raises."""
         ...
 
 
@@ -105,7 +107,7 @@ class Updates:
         try:
             result = await self._handlers.updated(event, handler, args)
         except Exception as error:
-            if not self._run.fails(error):
+            if not self._run.blame.fails(error):
                 raise
 
             failure = self._failures.record(error)

@@ -252,12 +252,14 @@ def _map_payloads(record: Any, change: Callable[[p.Payload], p.Payload]) -> Any:
                 return record
 
             return msgspec.structs.replace(record, args=args, text=text)
-        case c.AnswerUpdate():
+        case c.AnswerUpdate() | e.ChildEnded():
             if record.result is None or (given := change(record.result)) is record.result:
                 return record
 
             return msgspec.structs.replace(record, result=given)
-        case e.SignalReceived() | e.UpdateReceived() | c.TellRun():
+        case (
+            e.SignalReceived() | e.UpdateReceived() | c.TellRun() | c.StartChild() | c.ContinueRun()
+        ):
             args = change(record.args)
             return record if args is record.args else msgspec.structs.replace(record, args=args)
         case r.Start():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from ._parts import Failure, Payload
@@ -12,11 +14,15 @@ __all__ = [
     "CancelTimer",
     "Command",
     "CompleteRun",
+    "ContinueRun",
+    "Ending",
     "FailRun",
     "ScheduleActivity",
+    "StartChild",
     "StartTimer",
     "TellRun",
     "TerminateRun",
+    "status_after",
 ]
 
 
@@ -96,6 +102,32 @@ class TellRun(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="te
     occurrence: int = 1
 
 
+class StartChild(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="child"):
+    """Start another run, whose end this one hears of.
+
+    Identity: (workflow type, key, occurrence); arguments are compared too.
+
+    Attributes:
+        workflow_id, run_id, workflow_type, task_queue: Of the child.
+        args: JSON array of its arguments.
+        key: The workflow id, if the code chose it.
+        policy: What the end of this run does to the child.
+        reuse: Whether the child's id may be one that was used before.
+    """
+
+    seq: int
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    task_queue: str
+    args: Payload
+    digest: str
+    key: str = ""
+    occurrence: int = 1
+    policy: Literal["terminate", "abandon", "request_cancel"] = "terminate"
+    reuse: Literal["always", "failed", "never"] = "always"
+
+
 class AnswerUpdate(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="answer"):
     """Tell the sender of an update what became of it: a result or a failure.
 
@@ -112,6 +144,22 @@ class CompleteRun(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag
     """End the run with a result."""
 
     result: Payload
+
+
+class ContinueRun(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="continue"):
+    """End the run, and let a new one with its id go on.
+
+    Attributes:
+        run_id: Unique id of the new run.
+        workflow_type, task_queue: Of the new run.
+        args: JSON array of its arguments.
+    """
+
+    run_id: str
+    workflow_type: str
+    task_queue: str
+    args: Payload
+    digest: str
 
 
 class FailRun(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="fail"):
@@ -146,8 +194,28 @@ Command = (
     | CancelActivity
     | CancelTimer
     | TellRun
+    | StartChild
     | AnswerUpdate
     | CompleteRun
+    | ContinueRun
     | FailRun
     | TerminateRun
 )
+
+Ending = CompleteRun | ContinueRun | FailRun | TerminateRun
+"""The commands that end a run."""
+
+
+def status_after(ending: Ending | None) -> str:
+    """Return the status of a run that ended so, or has not, as its row has it."""
+    match ending:
+        case None:
+            return "running"
+        case CompleteRun():
+            return "completed"
+        case ContinueRun():
+            return "continued_as_new"
+        case TerminateRun():
+            return "terminated"
+        case FailRun():
+            return "canceled" if ending.cancelled else "failed"

@@ -11,6 +11,8 @@ __all__ = [
     "ActivityCompleted",
     "ActivityFailed",
     "CancelRequested",
+    "ChildEnded",
+    "ChildStarted",
     "Event",
     "RetryAsked",
     "Rewound",
@@ -162,6 +164,25 @@ class RunTold(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="to
     refused: str = ""
 
 
+class ChildStarted(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="child_started"):
+    """A child exists, or cannot.
+
+    Attributes:
+        refused: Why it cannot; empty if it does.
+    """
+
+    seq: int
+    refused: str = ""
+
+
+class ChildEnded(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="child_ended"):
+    """A child ended: with a result, or with a failure."""
+
+    seq: int
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
 class Rewound(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="rewound"):
     """The run had ended and goes on: the activations from ``to`` on are set aside.
 
@@ -193,6 +214,8 @@ Event = (
     | UpdateReceived
     | CancelRequested
     | RunTold
+    | ChildStarted
+    | ChildEnded
     | RetryAsked
     | WasPaused
     | Rewound

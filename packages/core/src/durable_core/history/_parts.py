@@ -50,7 +50,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     type: str
     message: str = ""
-    kind: Literal["", "application", "cancelled", "terminated", "timeout", "activity"] = ""
+    kind: Literal["", "application", "cancelled", "terminated", "timeout", "activity", "child"] = ""
     stack: str = ""
     state: bytes = b""
     details: bytes = b""

@@ -26,10 +26,26 @@ if TYPE_CHECKING:
 __all__ = [
     "Activation",
     "Note",
+    "Parent",
     "PendingActivity",
     "Start",
     "effective",
 ]
+
+
+class Parent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """The run that started a child.
+
+    Attributes:
+        workflow_id, run_id: Of the parent.
+        seq: Number of the parent's command.
+        depth: How many parents it has in turn.
+    """
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    depth: int = 0
 
 
 class Start(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -50,6 +66,9 @@ class Start(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         client: Identity of the process that started it.
         memo: JSON of what was noted at the start, for readers and adapters; never compared.
         key: Id of the key from which content addresses derive; empty without encryption.
+        parent: The run whose child it is; None for any other.
+        continues: Unique id of the run that it continues; empty for any other.
+        first_digest: ``args_digest`` of the first run of its chain, if it continues one.
         version: Of this record.
     """
 
@@ -69,6 +88,9 @@ class Start(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     client: str = ""
     memo: Payload | None = None
     key: str = ""
+    parent: Parent | None = None
+    continues: str = ""
+    first_digest: str = ""
     version: int = 1
 
 

@@ -39,6 +39,7 @@ _OURS = frozenset(
     {
         *("message", "details", "type", "non_retryable", "next_retry_delay"),
         *("activity_type", "activity_id", "attempts", "retry_state"),
+        *("namespace", "workflow_id", "run_id", "workflow_type"),
     }
 )
 
@@ -135,6 +136,11 @@ def failure_from(error: BaseException, *, depth: int = 0) -> Failure:
             }
             state = _own_state(error, ex.ActivityError, facts, always=True)
             return Failure(type=qualified_name(type(error)), kind="activity", state=state, **common)
+        case ex.ChildWorkflowError():
+            names = ("namespace", "workflow_id", "run_id", "workflow_type")
+            facts = {name: getattr(error, name) for name in names}
+            state = _own_state(error, ex.ChildWorkflowError, facts, always=True)
+            return Failure(type=qualified_name(type(error)), kind="child", state=state, **common)
         case _:
             members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
             non_retryable = isinstance(error, (TypeError, ex.EncodeError, ex.DecodeError))
@@ -285,6 +291,14 @@ def _ours(failure: Failure, state: dict[str, Any], find: _tagged.Find) -> BaseEx
         case "timeout":
             which = state.get("type")
             return ex.TimeoutError(failure.message, type=ex.TimeoutType(which) if which else None)
+        case "child":
+            return ex.ChildWorkflowError(
+                failure.message,
+                namespace=state["namespace"],
+                workflow_id=state["workflow_id"],
+                run_id=state["run_id"],
+                workflow_type=state["workflow_type"],
+            )
         case _:
             why = state.get("retry_state")
             return ex.ActivityError(

@@ -68,14 +68,22 @@ class Store(Protocol):
         ...
 
     def terminate(
-        self, run_id: str, *, time: float, data: Callable[[int, int], bytes]
+        self,
+        run_id: str,
+        *,
+        time: float,
+        data: Callable[[int, int], bytes],
+        told: InboxRow | None = None,
     ) -> asyncio.Future[Outcome]:
         """End an open run, whoever owns it: its owner is refused from then on.
+
+        Its children end, or are asked to, as their policies say; here and wherever a run ends.
 
         Args:
             run_id: Of the run.
             time: Of its end.
             data: Returns the bytes of the last activation, given its number and fence.
+            told: For the inbox of the run whose child it is, if that is open.
         """
         ...
 

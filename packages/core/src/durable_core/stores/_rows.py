@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Append",
     "Arrivals",
+    "Child",
     "Health",
     "InboxRow",
     "Loaded",
+    "NewRun",
     "Outcome",
     "Pause",
     "PendingRow",
@@ -30,7 +32,8 @@ class RunRow(msgspec.Struct, frozen=True):
     """A run as its row says.
 
     Attributes:
-        status: ``running``, ``completed``, ``failed``, ``canceled`` or ``terminated``.
+        status: ``running``, ``completed``, ``failed``, ``canceled``, ``terminated`` or
+            ``continued_as_new``.
         started, closed: Seconds since the epoch.
         fence: Grows with every change of owner.
         owner: Id of the worker that owns it, which may be dead.
@@ -40,6 +43,12 @@ class RunRow(msgspec.Struct, frozen=True):
         paused: JSON of the `Pause`, if it is paused: nobody may claim it.
         wake: Before this time nobody needs to claim it, unless its inbox holds something; seconds
             since the epoch.
+        first: Unique id of the first run of its chain: its own, unless it continues another one.
+        successor: Unique id of the run that took its place, if one did.
+        parent: Unique id of the run whose child it is.
+        parent_seq: Number of the command that started it there.
+        policy: What the end of that run does to it: ``terminate``, ``abandon`` or
+            ``request_cancel``.
     """
 
     run_id: str
@@ -59,6 +68,11 @@ class RunRow(msgspec.Struct, frozen=True):
     stall: str | None
     wake: float = 0.0
     paused: str | None = None
+    first: str = ""
+    parent: str | None = None
+    parent_seq: int = 0
+    policy: str = ""
+    successor: str | None = None
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -99,18 +113,47 @@ class Post(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         namespace, workflow_id: Of the other run.
-        run_id: Its unique id; empty for the one that is open.
+        run_id: Its unique id, or that of the first run of its chain; empty for the one that is
+            open.
+        exact: Whether it is for that very run, and for no other of its chain.
         event: For the inbox of the other run; it refers to no items, which are of one lineage.
         told: For the own inbox, if the other run is open.
-        missed: For the own inbox, if it is not.
+        missed: For the own inbox, if it is not. Neither is read by a run that ends with the post.
     """
 
     namespace: str
     workflow_id: str
     run_id: str
     event: InboxRow
-    told: InboxRow
-    missed: InboxRow
+    exact: bool = False
+    told: InboxRow | None = None
+    missed: InboxRow | None = None
+
+
+class NewRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that another one makes.
+
+    Attributes:
+        row, start, items: Its row, its start record, and what that refers to.
+        reuse: Whether its id may be one that was used before.
+    """
+
+    row: RunRow
+    start: bytes
+    items: Mapping[str, bytes]
+    reuse: Reuse = "always"
+
+
+class Child(NewRun, frozen=True, kw_only=True):
+    """A run that another one starts, and what that one hears of it.
+
+    Attributes:
+        started: For the inbox of the parent, if it exists now.
+        refused: For the inbox of the parent, if its id is in use.
+    """
+
+    started: InboxRow
+    refused: InboxRow
 
 
 class ReplyRow(msgspec.Struct, frozen=True):
@@ -151,7 +194,11 @@ class Append(msgspec.Struct, kw_only=True):
         resolved: Numbers of the commands whose work has an outcome.
         taken: Ids of the inbox rows that became events.
         inbox: Events to put into the inbox instead of into an activation.
+        children: Runs that it starts; they exist, or are refused, before anything is posted.
+        successor: The run that takes its place, with everything that it has not read.
         posts: Events for other runs.
+        revives: Unique ids of the first runs of chains that are taken up with it, where they ended
+            without a result.
         replies: What became of updates.
         start: Row and start record of a run that this append creates.
         reuse: Whether that run's id may be one that was used before.
@@ -176,7 +223,10 @@ class Append(msgspec.Struct, kw_only=True):
     resolved: Sequence[int] = ()
     taken: Sequence[int] = ()
     inbox: Sequence[InboxRow] = ()
+    children: Sequence[Child] = ()
+    successor: NewRun | None = None
     posts: Sequence[Post] = ()
+    revives: Sequence[str] = ()
     replies: Sequence[ReplyRow] = ()
     start: tuple[RunRow, bytes] | None = None
     reuse: Reuse = "always"

@@ -17,6 +17,7 @@ from durable_core.stores import Append, Outcome, PendingRow, Reuse, RunRow
 
 from . import _takeover
 from ._arrived import Arrived, LostRunError, unread
+from ._children import children_of, heard_of_end, successor_of
 from ._posts import posts_of
 from ._replies import replies_of
 
@@ -58,7 +59,9 @@ class Appends:
             lineage=row.lineage,
         )
 
-    def claim(self, pending: Sequence[PendingRow], *, reopen: bool) -> Append:
+    def claim(
+        self, pending: Sequence[PendingRow], *, reopen: bool, revives: Sequence[str] = ()
+    ) -> Append:
         """Become the owner of a run that exists."""
         return replace(
             self._base,
@@ -66,6 +69,7 @@ class Appends:
             claim=True,
             reopen=reopen,
             pending=pending,
+            revives=revives,
         )
 
     def activation(
@@ -109,7 +113,9 @@ class Appends:
             pending=pending,
             resolved=resolved,
             taken=rows,
-            posts=posts_of(run.start, activation),
+            children=children_of(run.start, activation),
+            successor=successor_of(run.start, self._row, activation),
+            posts=[*posts_of(run.start, activation), *heard_of_end(run.start, activation)],
             replies=replies,
         )
 

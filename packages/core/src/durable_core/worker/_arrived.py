@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from durable_core.history import Event, Packer, Rewound, Taken, TimerFired
+from durable_core.history import ChildStarted, Event, Packer, Rewound, Taken, TimerFired
 from durable_core.stores import InboxRow
 
 __all__ = [
@@ -113,7 +113,8 @@ def unread(arrived: Iterable[Arrived], packer: Packer, now: float) -> list[Inbox
 
 
 def _request(event: Event) -> str:
-    return getattr(event, "request", "") or f"seq:{getattr(event, 'seq', 0)}"
+    kind = "started" if isinstance(event, ChildStarted) else "seq"
+    return getattr(event, "request", "") or f"{kind}:{getattr(event, 'seq', 0)}"
 
 
 def retrieved(done: asyncio.Future[Any]) -> None:

@@ -26,9 +26,14 @@ _STRANGERS_EVERY = 10.0
 
 
 class Claims:
-    """What one worker takes, and what it leaves alone for a while."""
+    """What one worker takes, and what it leaves alone for a while.
+
+    Attributes:
+        wanted: Whether it takes runs of its queue by itself.
+    """
 
     def __init__(self, worker: Worker, namespace: str) -> None:
+        self.wanted = False
         self._worker = worker
         self._namespace = namespace
         self._strangers: set[str] = set()

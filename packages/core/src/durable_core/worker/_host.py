@@ -110,6 +110,20 @@ class Registered:
 
         return found
 
+    def child(self, workflow: str | workflow_defn.Definition) -> workflow_defn.Definition | None:
+        """Return what a child runs, if that is known here; where any is allowed, it is added."""
+        if isinstance(workflow, str):
+            found = self._workflows.get(workflow)
+            if found is None and self._any_activity:
+                found = workflow_defn.known(workflow)
+        else:
+            found = workflow
+
+        if found is not None and self._any_activity:
+            self.add_workflow(found)
+
+        return found
+
     def check_body(self, unit: Unit) -> None:
         """Check that a callable that workflow code named may run here.
 

@@ -34,6 +34,7 @@ from ._arrived import (
     refuse,
     retrieved,
 )
+from ._children import claimed
 from ._replies import Replies
 from ._work import Work
 
@@ -146,10 +147,15 @@ class OwnedRun:
         settled = {getattr(a.event, "seq", -1) for a in self._events}
         resumed = _takeover.resumed(run, loaded, settled, now, lost=lost)
         rows = _takeover.rows_of(run, resumed, timers=rewind is not None)
-        claim = self._appends.claim(rows, reopen=rewind is not None)
+        revives = [] if rewind is None else [*run.open_children.values()]
+        claim = self._appends.claim(rows, reopen=rewind is not None, revives=revives)
         # Nothing is activated before it goes on below.
         self._appending = True
-        self._claiming = self._store.append(claim)
+        self._claiming = (
+            self._loop.create_task(claimed(self._store, claim, run, self._events))
+            if revives
+            else self._store.append(claim)
+        )
         try:
             outcome = await asyncio.shield(self._claiming)
         except Exception as error:
@@ -346,9 +352,9 @@ class OwnedRun:
             self.created.set_result(None)
 
         accept(taken)
-        if append.posts:
+        if append.posts or append.children or append.successor:
             # For what others were told that are loaded here, and for its own answers.
-            self._worker.look_again()
+            self._worker.look_again(takes_runs=bool(append.children))
 
         if activation is not None:
             self._worker.committed(self, activation)

@@ -3,7 +3,7 @@
 What led to the end is set aside, not removed: the run goes back to before the failure that ended
 it was delivered (or the request to cancel it, or the start of the timer that ran out), else to
 before its last activation, and receives again what it had received since. What is recorded is not
-done again; the activity that failed is tried anew.
+done again; the activity that failed is tried anew, and so is the child.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from durable_core.history import (
     ActivityCompleted,
     ActivityFailed,
     CancelRequested,
+    ChildEnded,
+    ChildStarted,
     CompleteRun,
     Event,
     FailRun,
     Rewound,
     ScheduleActivity,
     SignalReceived,
+    StartChild,
     StartTimer,
     Taken,
     TerminateRun,
@@ -85,11 +88,24 @@ def rewind_of(activations: Sequence[Activation]) -> Rewind | None:
     if not culprits and not cancelled and isinstance(last, FailRun):
         to = min(to, _timed_since(activations))
 
+    refused = {
+        e.seq
+        for a in activations
+        for e in a.events
+        if isinstance(e, ChildStarted) and _blamed(e, culprits)
+    }
+    # A child that could not be started is asked for again; one that exists is taken up again.
+    to = min((a.number for a in activations if _starts(a, refused)), default=to)
     aside = [a for a in activations if a.number >= to]
     return Rewind(
         kept=[a for a in activations if a.number < to],
         to=to,
-        events=[e for a in aside for e in a.events if _counts(e) and not _blamed(e, culprits)],
+        events=[
+            e
+            for a in aside
+            for e in a.events
+            if _counts(e) and not _blamed(e, culprits) and not (cancelled and _is_child_failure(e))
+        ],
     )
 
 
@@ -107,14 +123,30 @@ def _timed_since(activations: Sequence[Activation]) -> int:
         return last.number
 
     later = [a for a in activations if a.number >= started.number]
-    asked = {c.seq for a in later for c in a.commands if isinstance(c, ScheduleActivity)}
-    kinds = (ActivityCompleted, ActivityFailed)
+    calls = (ScheduleActivity, StartChild)
+    asked = {c.seq for a in later for c in a.commands if isinstance(c, calls)}
+    kinds = (ActivityCompleted, ActivityFailed, ChildEnded)
     achieved = any(isinstance(e, kinds) and e.seq in asked for a in later for e in a.events)
     return last.number if achieved else started.number
 
 
 def _blamed(event: Event, culprits: set[int]) -> bool:
-    return isinstance(event, ActivityFailed) and event.seq in culprits
+    match event:
+        case ActivityFailed() | ChildEnded():
+            return event.seq in culprits
+        case ChildStarted():
+            return event.seq in culprits and bool(event.refused)
+        case _:
+            return False
+
+
+def _starts(activation: Activation, children: set[int]) -> bool:
+    return any(isinstance(c, StartChild) and c.seq in children for c in activation.commands)
+
+
+def _is_child_failure(event: Event) -> bool:
+    """Return whether an event says that a child failed: of a run that was cancelled, with it."""
+    return isinstance(event, ChildEnded) and event.failure is not None
 
 
 def _counts(event: Event) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from durable_core import _clock, _defaults, _ids
+from durable_core import _clock, _ids
+from durable_core._arguments import check_workflow_id
 from durable_core.engine import python_version
 from durable_core.history import Payload, Start
-from durable_core.payloads import _digest, _faithful, _json
+from durable_core.payloads import _faithful, _json
+from durable_core.payloads._input import digest_of, encoded_input
 from durable_core.stores import RunRow
 
 if TYPE_CHECKING:
@@ -37,10 +39,11 @@ def new_start(
         TypeError: The workflow id is no str.
         ValueError: The workflow id is empty or too long, or cannot be written as UTF-8.
     """
-    _check_id(workflow_id)
+    check_workflow_id(workflow_id)
     run_id = _ids.uuid7()
-    what = f"the input of workflow {definition.name!r}"
-    data, digest = _input(definition, args, what=what)
+    # Of one that is only named here, what its arguments are is for its worker to say.
+    target = None if definition.cls is object else definition.signature
+    data = encoded_input(definition.name, target, args)
     return Start(
         namespace=namespace,
         workflow_id=workflow_id,
@@ -49,7 +52,7 @@ def new_start(
         task_queue=task_queue,
         time=_clock.now(),
         args=Payload(data=data),
-        args_digest=digest,
+        args_digest=digest_of(definition.name, target, args),
         seed=_ids.seed(),
         effect_scope=run_id,
         lineage=run_id,
@@ -60,51 +63,11 @@ def new_start(
     )
 
 
-def _check_id(workflow_id: Any) -> None:
-    use = "use a short name, such as a key of your own data or a hash of it"
-    if not isinstance(workflow_id, str):
-        raise TypeError(f"a workflow id is a str, got {workflow_id!r}: {use}")
-
-    longest = _defaults.ID_LENGTH
-    if not workflow_id or len(workflow_id) > longest:
-        shown = (
-            workflow_id
-            if len(workflow_id) <= 60
-            else f"{workflow_id[:60]}… ({len(workflow_id)} characters)"
-        )
-        raise ValueError(f"a workflow id has 1 to {longest} characters, got {shown!r}: {use}")
-
-    try:
-        workflow_id.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"a workflow id is written as UTF-8, got {workflow_id!r} ({error.reason}): {use}"
-        ) from error
-
-
 def _memo(memo: Mapping[str, Any]) -> Payload:
     what = "the memo of a run"
     data = _json.encode(memo, what=what)
     _faithful.check_size(data, what=what)
     return Payload(data=data)
-
-
-def _input(definition: Definition, args: tuple[Any, ...], *, what: str) -> tuple[bytes, str]:
-    """Return the bytes of the input and its digest."""
-    if definition.cls is object:
-        # Only its name is known here: what its arguments are is for its worker to say.
-        data = _json.encode(args, what=what)
-        _faithful.check_size(data, what=what)
-        return data, _digest.digest(args, what=what)
-
-    owner = f"workflow {definition.name!r}"
-    target = definition.signature
-    target.check_count(args, what=owner)
-    _faithful.check_result(target.result, owner=owner)
-    parameters = _faithful.expected(target, len(args))
-    data = _faithful.encode_arguments(args, parameters, owner=owner, what=what)
-    lowered = _json.lower_args(args, tuple(p.type for p in parameters), what=what)
-    return data, _digest.digest(lowered, what=what)
 
 
 def row_of(start: Start) -> RunRow:
@@ -125,4 +88,5 @@ def row_of(start: Start) -> RunRow:
         takeovers=0,
         lineage=start.lineage,
         stall=None,
+        first=start.run_id,
     )

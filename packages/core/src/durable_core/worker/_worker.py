@@ -25,6 +25,7 @@ from . import _retention, _takeover
 from ._activations import Activations
 from ._bodies import Bodies
 from ._claims import Claims
+from ._eviction import evict
 from ._host import Registered
 from ._membership import Membership, lease_of
 from ._options import cached_runs
@@ -166,8 +167,8 @@ class Worker:
         )
         self._watchdog = Watchdog()
         self._client.attach(self)
-        poll = self._poll(takes_runs=takes_runs)
-        self._poller = asyncio.create_task(poll, name="durable-worker-poll")
+        self._claims.wanted = takes_runs
+        self._poller = asyncio.create_task(self._poll(), name="durable-worker-poll")
         if self._keep is not None:
             purge = _retention.purge_now_and_then(
                 self.store, self._client.namespace, self.task_queue, self._keep
@@ -226,8 +227,14 @@ class Worker:
         looked = self._looked_at == self._client.changes.count
         return looked and all(owned.idle for owned in self._owned.values())
 
-    def look_again(self) -> None:
-        """Look for runs to take now, not when the poll is due."""
+    def look_again(self, *, takes_runs: bool = False) -> None:
+        """Look for what came now, not when the poll is due.
+
+        Args:
+            takes_runs: Whether it is to take runs of its queue from now on: a run here has started
+                one.
+        """
+        self._claims.wanted |= takes_runs
         self._client.changes.notify()
 
     @property
@@ -342,6 +349,7 @@ class Worker:
             self._check_stays()
 
         self._claims.taken(row.run_id)
+        self._claims.wanted |= bool(run.open_children)
         owned = self._own(run, fresh)
         if owned.record is not None:
             owned.record = record.activations
@@ -480,7 +488,7 @@ class Worker:
 
     # Taking runs of the queue
 
-    async def _poll(self, *, takes_runs: bool) -> None:
+    async def _poll(self) -> None:
         while True:
             seen = self._client.changes.count
             due = None
@@ -488,7 +496,7 @@ class Worker:
             try:
                 await self.ready()
                 await self._look()
-                if takes_runs:
+                if self._claims.wanted:
                     due = await self._claims.make()
             except ex.StoreError as error:
                 _log.error(
@@ -496,7 +504,7 @@ class Worker:
                 )
                 await asyncio.sleep(1.0)
 
-            self._evict()
+            evict(self._owned, self._active, self._cached, self.clock.now())
             self._looked_at = seen
             # Changes of this and other processes; what only waits for its time makes none.
             timeout = 1.0 if due is None else min(max(due - self.clock.now(), 0.0), 1.0)
@@ -546,23 +554,6 @@ class Worker:
         event = history.event_from(data)
         items = await self.store.read_items(lineage, history.references(event))
         return history.resolve(event, history.intact(items.items(), lineage))
-
-    def _evict(self) -> None:
-        """Let runs go that only wait, so that they cost no memory (ENGINE R32)."""
-        now = self.clock.now()
-        spare = len(self._owned) - max(self._cached, 1)
-        for run_id, owned in list(self._owned.items()):
-            if owned.row.bound or not owned.idle:
-                continue
-
-            due = owned.work.next_due()
-            if due is not None and due - now < _defaults.EVICT_AFTER and spare <= 0:
-                continue
-
-            waited = now - self._active.get(run_id, now)
-            if spare > 0 or waited >= _defaults.EVICT_AFTER or owned.work.backs_off:
-                owned.release()
-                spare -= 1
 
     async def _stall(self, row: RunRow, error: BaseException) -> None:
         """Record why a run cannot be rebuilt here, and leave it to whoever can."""

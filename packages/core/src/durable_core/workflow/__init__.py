@@ -15,6 +15,7 @@ from ._activities import (
 from ._calls import (
     Info,
     LoggerAdapter,
+    ParentInfo,
     PayloadConverter,
     UpdateInfo,
     cancellation_reason,
@@ -33,6 +34,14 @@ from ._calls import (
     uuid4,
     wait_condition,
 )
+from ._children import (
+    ChildWorkflowCancellationType,
+    ChildWorkflowHandle,
+    ParentClosePolicy,
+    execute_child_workflow,
+    start_child_workflow,
+)
+from ._continuing import ContinueAsNewError, continue_as_new
 from ._defn import defn, init, run
 from ._external import (
     ExternalWorkflowHandle,
@@ -60,19 +69,26 @@ from ._waiting import as_completed, wait
 __all__ = [
     "ActivityCancellationType",
     "ActivityHandle",
+    "ChildWorkflowCancellationType",
+    "ChildWorkflowHandle",
+    "ContinueAsNewError",
     "ExternalWorkflowHandle",
     "HandlerUnfinishedPolicy",
     "Info",
     "LoggerAdapter",
+    "ParentClosePolicy",
+    "ParentInfo",
     "PayloadConverter",
     "UpdateInfo",
     "UpdateMethod",
     "all_handlers_finished",
     "as_completed",
     "cancellation_reason",
+    "continue_as_new",
     "current_update_info",
     "defn",
     "execute_activity",
+    "execute_child_workflow",
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
     "get_dynamic_update_handler",
@@ -100,6 +116,7 @@ __all__ = [
     "signal",
     "sleep",
     "start_activity",
+    "start_child_workflow",
     "time",
     "time_ns",
     "unsafe",

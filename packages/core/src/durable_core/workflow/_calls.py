@@ -7,9 +7,9 @@ import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
-from durable_core import _clock
+from durable_core import _clock, _defaults
 from durable_core.adapter import Engine, current_engine
 from durable_core.exceptions import NotInWorkflowError
 
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from random import Random
     from uuid import UUID
 
+    from ._children import Asked, ChildWorkflowHandle
+    from ._defn import Definition
     from ._handlers import Handler, Kind
 
 __all__ = [
     "Info",
     "LoggerAdapter",
+    "ParentInfo",
     "PayloadConverter",
     "UpdateInfo",
     "cancellation_reason",
@@ -46,6 +49,19 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
+class ParentInfo:
+    """The run that started the run whose code is running, as its child.
+
+    Attributes:
+        namespace, workflow_id, run_id: Of the parent.
+    """
+
+    namespace: str
+    run_id: str
+    workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Info:
     """Facts about the run whose code is running.
 
@@ -56,6 +72,8 @@ class Info:
         workflow_type: Name of the workflow.
         task_queue: Queue that the run was started on.
         start_time: When the run was started.
+        parent: The run whose child it is; None if it is nobody's.
+        continued_run_id: Unique id of the run that it continues; None if it continues none.
     """
 
     namespace: str
@@ -64,6 +82,19 @@ class Info:
     workflow_type: str
     task_queue: str
     start_time: datetime
+    parent: ParentInfo | None = None
+    continued_run_id: str | None = None
+
+    def get_current_history_length(self) -> int:
+        """Return how many activations the run has, with the one under way."""
+        return runtime().history_length
+
+    def is_continue_as_new_suggested(self) -> bool:
+        """Return whether the history is so long that the run had better continue as a new one.
+
+        Replaying it takes the longer the longer it is. The default is in the table of defaults.
+        """
+        return runtime().history_length >= _defaults.HISTORY_SUGGESTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +154,32 @@ class Runtime(Engine, Protocol):
     @property
     def others(self) -> Others:
         """What it asks of other runs."""
+        ...
+
+    @property
+    def children(self) -> Children:
+        """The runs that it starts."""
+        ...
+
+    @property
+    def history_length(self) -> int:
+        """How many activations it has, with the one under way."""
+        ...
+
+    def continue_as_new(
+        self, workflow: str | Definition | None, args: tuple[Any, ...], task_queue: str | None
+    ) -> NoReturn:
+        """End the run for a new one."""
+        ...
+
+
+class Children(Protocol):
+    """The runs that a run starts."""
+
+    def start(
+        self, workflow: str | Definition, args: tuple[Any, ...], asked: Asked, made_up: str
+    ) -> ChildWorkflowHandle[Any, Any]:
+        """Start a child; ``made_up`` is its id if none was chosen."""
         ...
 
 

@@ -13,13 +13,22 @@ import msgspec
 from msgspec.structs import replace
 
 from durable_core.exceptions import StoreCorruptError, WorkflowNotFoundError
-from durable_core.history import activation_from, event_from, references, start_from
+from durable_core.history import (
+    Packer,
+    activation_from,
+    event_from,
+    references,
+    resolve,
+    start_from,
+)
+from durable_core.stores import _family
 from durable_core.stores._rows import (
     Append,
     Arrivals,
     Health,
     InboxRow,
     Loaded,
+    NewRun,
     Outcome,
     PendingRow,
     ReplyRow,
@@ -108,21 +117,79 @@ class Database:
 
         self._runs[append.run_id] = run
         self._advance(run, append)
+        for first in append.revives:
+            chain = [r.row for r in self._runs.values() if r.row.first == first]
+            if chain:
+                last = max(chain, key=lambda r: (r.started, r.run_id))
+                self.revive(last.run_id, reopen=True)
+
+        if append.successor is not None:
+            self._hand_over(run, append.successor)
+
+        for child in append.children:
+            made = self.create(child.row, child.start, child.items, child.reuse, ())
+            if append.status == "running":
+                there = made is Outcome.ACCEPTED
+                self._put(run, child.started if there else child.refused)
+
         for post in append.posts:
-            target = self.find(post.namespace, post.workflow_id, post.run_id or None)
-            there = target is not None and target.status == "running"
+            target = self.find(post.namespace, post.workflow_id, None)
+            there = (
+                target is not None
+                and target.status == "running"
+                and post.run_id
+                in ({target.run_id} if post.exact else {"", target.run_id, target.first})
+            )
+            heard = post.told if there else post.missed
             if target is not None and there:
                 self._put(self._runs[target.run_id], post.event)
 
-            if append.status == "running":
-                self._put(run, post.told if there else post.missed)
+            if heard is not None and append.status == "running":
+                self._put(run, heard)
+
+        if append.status != "running":
+            self._end_children(append.run_id, append.time)
 
         self.version += 1
         return Outcome.ACCEPTED
 
+    def _hand_over(self, run: _Run, successor: NewRun) -> None:
+        """Let another run take the place of one, with what that has not read."""
+        self.create(successor.row, successor.start, successor.items, successor.reuse, ())
+        other = self._runs[successor.row.run_id]
+        for number, event in run.inbox.items():
+            record = event_from(event.data)
+            if not _family.is_passed_on(record):
+                continue
+
+            items = self.items(run.row.lineage, references(record))
+            data = Packer.pack_whole(resolve(record, items))
+            other.inbox[number] = replace(event, data=data)
+
+        run.inbox.clear()
+        run.row = replace(run.row, successor=other.row.run_id)
+
+    def _end_children(self, parent_run: str, time: float) -> None:
+        """Do to the open children of a run that ended what their policies say."""
+        parent = self._runs[parent_run].row.workflow_id
+        for run in list(self._runs.values()):
+            row = run.row
+            if row.parent != parent_run or row.status != "running":
+                continue
+
+            if row.policy == "request_cancel":
+                self._put(run, _family.asked_to_end(parent, parent_run, time))
+            elif row.policy != "abandon":
+                number, fence = row.next_number, row.fence + 1
+                data = _family.ended(
+                    parent, lineage=row.lineage, number=number, fence=fence, time=time
+                )
+                self.end(row.run_id, time, data)
+
     def _may(self, run: _Run, append: Append) -> bool:
         row = run.row
-        reopens = append.reopen and row.status != "completed" and self._open(row) is None
+        unfit = {"completed", "continued_as_new"}
+        reopens = append.reopen and row.status not in unfit and self._open(row) is None
         if row.fence != append.expected_fence or not (row.status == "running" or reopens):
             return False
 
@@ -134,7 +201,8 @@ class Database:
         if not may:
             return False
 
-        return append.status == "running" or len(run.inbox) == len(append.taken)
+        passes_on = append.status in {"running", "continued_as_new"}
+        return passes_on or len(run.inbox) == len(append.taken)
 
     def _advance(self, run: _Run, append: Append) -> None:
         row = run.row
@@ -202,8 +270,8 @@ class Database:
 
         return run.row.next_number, run.row.fence
 
-    def end(self, run_id: str, time: float, data: bytes) -> None:
-        """End an open run from outside."""
+    def end(self, run_id: str, time: float, data: bytes, told: InboxRow | None = None) -> None:
+        """End an open run from outside, with its children, and tell its parent."""
         run = self._runs[run_id]
         run.activations.append(data)
         run.fences.append(run.row.fence + 1)
@@ -218,7 +286,11 @@ class Database:
             paused=None,
         )
         run.pending.clear()
-        run.inbox.clear()
+        parent = self._runs.get(run.row.parent or "")
+        if told is not None and parent is not None and parent.row.status == "running":
+            self._put(parent, told)
+
+        self._end_children(run_id, time)
         self.version += 1
 
     def revive(self, run_id: str, *, reopen: bool) -> Outcome:
@@ -475,7 +547,7 @@ class Database:
         blocking = {
             "always": {"running"},
             "failed": {"running", "completed"},
-            "never": {"running", "completed", "failed", "canceled", "terminated"},
+            "never": {r.status for r in rows},
         }
         return any(r.status in blocking[reuse] for r in rows)
 

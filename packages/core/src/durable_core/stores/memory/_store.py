@@ -91,7 +91,12 @@ class MemoryStore:
         return self._write(lambda d: d.send(run_id, row, lineage, items))
 
     def terminate(
-        self, run_id: str, *, time: float, data: Callable[[int, int], bytes]
+        self,
+        run_id: str,
+        *,
+        time: float,
+        data: Callable[[int, int], bytes],
+        told: InboxRow | None = None,
     ) -> asyncio.Future[Outcome]:
         """End an open run, whoever owns it."""
 
@@ -101,7 +106,7 @@ class MemoryStore:
                 return Outcome.REFUSED
 
             number, fence = found
-            database.end(run_id, time, data(number, fence + 1))
+            database.end(run_id, time, data(number, fence + 1), told)
             return Outcome.ACCEPTED
 
         return self._write(end)

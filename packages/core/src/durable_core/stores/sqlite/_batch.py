@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from durable_core._planted import planted
-from durable_core.stores._rows import Append, InboxRow, Outcome, Post, Reuse, RunRow
+from durable_core.stores._rows import Append, InboxRow, NewRun, Outcome, Post, Reuse, RunRow
+
+from . import _family
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -135,7 +137,12 @@ def write(
         for reply in append.replies:
             replies.add(append.run_id, reply.request, reply.stage, blob=reply.data)
 
-    for run, event in _posted(connection, sql, accepted):
+    for append in accepted:
+        for run_id in append.revives:
+            connection.execute(sql["revive_chain"], (run_id,))
+
+    news = [*_create_others(connection, sql, accepted, items)]
+    for run, event in (*news, *_posted(connection, sql, accepted)):
         inbox.add(run, event.request, event.arrived, blob=event.data)
 
     for name, rows in (
@@ -154,6 +161,13 @@ def write(
     if taken:
         connection.execute(sql["delete_inbox"], (_json(taken),))
 
+    for append in accepted:
+        if append.successor is not None:
+            _family.hand_over(connection, sql, append.run_id, append.successor.row.run_id)
+
+    _family.end_children(
+        connection, sql, {a.run_id: a.time for a in accepted if a.status != "running"}
+    )
     return list(outcomes.values())
 
 
@@ -165,7 +179,7 @@ def _posted(
     if not posts:
         return
 
-    asked = _json([[p.namespace, p.workflow_id, p.run_id] for _, p in posts])
+    asked = _json([[p.namespace, p.workflow_id, p.run_id, int(p.exact)] for _, p in posts])
     rows: Any = connection.execute(sql["find_targets"], (asked,))
     targets: dict[int, str] = dict(rows)
     for i, (append, post) in enumerate(posts):
@@ -173,8 +187,29 @@ def _posted(
         if target is not None:
             yield target, post.event
 
+        heard = post.missed if target is None else post.told
+        if heard is not None and append.status == "running":
+            yield append.run_id, heard
+
+
+def _create_others(
+    connection: apsw.Connection,
+    sql: Mapping[str, str],
+    accepted: Sequence[Append],
+    items: _Rows,
+) -> Iterable[tuple[str, InboxRow]]:
+    """Create the children and successors of runs; return what the parents hear of that."""
+    made: list[NewRun] = [child for append in accepted for child in append.children]
+    made += [append.successor for append in accepted if append.successor is not None]
+    inserted = _insert_runs(connection, sql, [(m.row, m.start, m.reuse) for m in made])
+    for each in made:
+        if each.row.run_id in inserted:
+            _add_items(items, each.row.lineage, each.items.items())
+
+    for append, child in [(a, c) for a in accepted for c in a.children]:
         if append.status == "running":
-            yield append.run_id, post.missed if target is None else post.told
+            is_there = child.row.run_id in inserted
+            yield append.run_id, child.started if is_there else child.refused
 
 
 def _send(
@@ -206,7 +241,6 @@ def _create_runs(
     members: Sequence[Member],
     outcomes: dict[int, Outcome],
 ) -> None:
-    runs, records = _Rows(), _Rows()
     created: list[tuple[int, RunRow, bytes, Reuse]] = []
     for i, member in enumerate(members):
         if isinstance(member, Create):
@@ -218,10 +252,23 @@ def _create_runs(
         ):
             created.append((i, *member.start, member.reuse))
 
-    if not created:
-        return
+    inserted = _insert_runs(connection, sql, [each for _, *each in created])
+    for i, row, *_ in created:
+        if row.run_id not in inserted:
+            outcomes[i] = Outcome.ID_IN_USE
 
-    for _, row, _, reuse in created:
+
+def _insert_runs(
+    connection: apsw.Connection,
+    sql: Mapping[str, str],
+    created: Sequence[Sequence[Any]],
+) -> set[str]:
+    """Insert runs, each with its start record and reuse policy; return those that are there now."""
+    if not created:
+        return set()
+
+    runs, records = _Rows(), _Rows()
+    for row, _, reuse in created:
         runs.add(
             row.run_id,
             row.namespace,
@@ -232,17 +279,21 @@ def _create_runs(
             row.started,
             row.lineage,
             reuse,
+            row.first,
+            row.parent,
+            row.parent_seq,
+            row.policy,
         )
 
     inserted = {r[0] for r in connection.execute(sql["start_runs"], runs.bindings()[:1])}
-    for i, row, data, _ in created:
+    for row, data, _ in created:
         if row.run_id in inserted:
             records.add(row.run_id, blob=data)
-        else:
-            outcomes[i] = Outcome.ID_IN_USE
 
     if records.rows:
         connection.execute(sql["start_records"], records.bindings())
+
+    return inserted
 
 
 def _advance(

@@ -31,7 +31,7 @@ from durable_core.stores._rows import (
     RunRow,
 )
 
-from . import _batch, _handles, _locks, _open
+from . import _batch, _family, _handles, _locks, _open
 from ._handles import Handle
 from ._leases import Leases
 from ._turns import turn_of
@@ -54,7 +54,8 @@ _WAITS_ON = 3.0
 
 _RUN_COLUMNS = (
     "id, namespace, workflow_id, workflow_type, task_queue, bound, status, started, closed, "
-    "fence, owner, next_number, takeovers, lineage, stall, wake, paused"
+    "fence, owner, next_number, takeovers, lineage, stall, wake, paused, first, parent, "
+    "parent_seq, policy, successor"
 )
 _SQL = _sql.statements(__package__ or "", "queries.sql", run=_RUN_COLUMNS)
 
@@ -118,7 +119,12 @@ class SqliteStore:
         )
 
     def terminate(
-        self, run_id: str, *, time: float, data: Callable[[int, int], bytes]
+        self,
+        run_id: str,
+        *,
+        time: float,
+        data: Callable[[int, int], bytes],
+        told: InboxRow | None = None,
     ) -> asyncio.Future[Outcome]:
         """End an open run, whoever owns it."""
         self._check_process()
@@ -129,11 +135,13 @@ class SqliteStore:
                 return Outcome.REFUSED
 
             number, fence = cast("tuple[int, int]", found)
-            values = (run_id, number, fence + 1, time, data(number, fence + 1))
-            connection.execute(_SQL["insert_activation"], values)
-            connection.execute(_SQL["end_run"], (run_id, time, "terminated"))
-            connection.execute(_SQL["drop_pending"], (run_id,))
-            connection.execute(_SQL["drop_inbox"], (run_id,))
+            last = data(number, fence + 1)
+            _family.end_run(connection, _SQL, run_id, number, fence + 1, time, last)
+            if told is not None:
+                values = (run_id, told.request, told.arrived, told.data)
+                connection.execute(_SQL["tell_parent"], values)
+
+            _family.end_children(connection, _SQL, {run_id: time})
             return Outcome.ACCEPTED
 
         return self._writer.submit(Call(end))

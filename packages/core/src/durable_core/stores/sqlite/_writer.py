@@ -304,9 +304,10 @@ def _run_of(work: _batch.Member | Call) -> str:
 def _is_step(request: _Request) -> bool:
     """Return whether a write is nothing but the next step of a run that stays with its owner."""
     work = request.work
-    return (
-        isinstance(work, Append) and work.status == "running" and not (work.release or work.posts)
-    )
+    if not isinstance(work, Append) or work.status != "running" or work.release:
+        return False
+
+    return not (work.posts or work.children or work.revives)
 
 
 def _answer(batch: list[_Request], answers: list[Any]) -> None:

@@ -5,9 +5,10 @@
 -- name: start_runs
 -- Insert runs whose workflow id is not in use; returns those inserted. An id is in use by an open run, and, if
 -- column 8 says so, by one that has ended: "never" again, or again if it "failed".
-INSERT INTO run (id, namespace, workflow_id, workflow_type, task_queue, bound, status, started, lineage)
+INSERT INTO run (id, namespace, workflow_id, workflow_type, task_queue, bound, status, started, lineage,
+    first, parent, parent_seq, policy)
 SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4, j.value ->> 5, 'running',
-       j.value ->> 6, j.value ->> 7
+       j.value ->> 6, j.value ->> 7, j.value ->> 9, j.value ->> 10, j.value ->> 11, j.value ->> 12
 FROM json_each(?1) AS j
 WHERE j.value ->> 8 = 'always'
    OR NOT EXISTS (
@@ -27,7 +28,7 @@ SELECT j.value ->> 0, substr(?2, 1 + (j.value ->> 1), j.value ->> 2) FROM json_e
 -- Columns: 0 run, 1 expected fence, 2 fence, 3 claim, 4 owner, 5 number or null, 6 status, 7 closed, 8 stall,
 -- 9 inbox rows consumed, 10 release, 11 reopen, 12 wake. A claim also needs the run to have no other living
 -- owner, must not meet a pause, and counts as a takeover if the owner died; the end of a run needs an inbox that holds nothing but
--- what this append consumes.
+-- what this append consumes, unless another run takes its place.
 UPDATE run
 SET fence = j.value ->> 2,
     owner = CASE WHEN j.value ->> 6 = 'running' AND NOT j.value ->> 10 THEN j.value ->> 4 END,
@@ -46,7 +47,7 @@ FROM json_each(?1) AS j
 WHERE run.id = j.value ->> 0
   AND run.fence = j.value ->> 1
   AND (run.status = 'running' OR (
-        j.value ->> 11 AND run.status <> 'completed'
+        j.value ->> 11 AND run.status NOT IN ('completed', 'continued_as_new')
         AND NOT EXISTS (
             SELECT 1 FROM run AS r
             WHERE r.namespace = run.namespace AND r.workflow_id = run.workflow_id AND r.status = 'running')))
@@ -58,7 +59,7 @@ WHERE run.id = j.value ->> 0
             OR NOT EXISTS (SELECT 1 FROM worker AS w WHERE w.id = run.owner AND w.alive))
         ELSE run.owner = j.value ->> 4
     END)
-  AND (j.value ->> 6 = 'running' OR (SELECT count(*) FROM inbox AS i WHERE i.run = run.id) = j.value ->> 9)
+  AND (j.value ->> 6 IN ('running', 'continued_as_new') OR (SELECT count(*) FROM inbox AS i WHERE i.run = run.id) = j.value ->> 9)
 RETURNING id;
 
 -- name: insert_activations
@@ -131,10 +132,24 @@ SELECT request, stage, coalesce(data, x'') FROM reply WHERE run = ?1 AND request
 SELECT request FROM reply WHERE run = ?1 AND stage = 'rejected';
 
 -- name: find_targets
--- The open runs that posts ?1 (rows of namespace, workflow id, and run id or '') are for: the place of each, and its run.
+-- The open runs that posts ?1 (rows of namespace, workflow id, run id or '', and whether it is for that very run, not
+-- for another of the chain that begins with it) are for: the place of each, and its run.
 SELECT j.key, r.id FROM json_each(?1) AS j
 JOIN run AS r ON r.namespace = j.value ->> 0 AND r.workflow_id = j.value ->> 1 AND r.status = 'running'
-WHERE j.value ->> 2 IN ('', r.id);
+WHERE j.value ->> 2 = r.id OR (NOT j.value ->> 3 AND j.value ->> 2 IN ('', r.first));
+
+-- name: children_of
+-- The open children of the runs ?1 (a JSON array) that their end concerns: parent, its workflow id, and of the child
+-- its id, policy, number, fence and lineage.
+SELECT r.parent, p.workflow_id, r.id, r.policy, r.next_number, r.fence, r.lineage
+FROM run AS r JOIN run AS p ON p.id = r.parent
+WHERE r.parent IN (SELECT j.value FROM json_each(?1) AS j) AND r.status = 'running' AND r.policy <> 'abandon';
+
+-- name: tell_parent
+-- Add an event to the inbox of the run whose child ?1 is, if that is open.
+INSERT INTO inbox (run, request, arrived, data)
+SELECT p.id, ?2, ?3, ?4 FROM run AS r JOIN run AS p ON p.id = r.parent WHERE r.id = ?1 AND p.status = 'running'
+ON CONFLICT DO NOTHING;
 
 -- name: open_runs
 -- Those of the runs ?1 (a JSON array) that are open.
@@ -169,6 +184,33 @@ WHERE id = ?1
             SELECT 1 FROM run AS r
             WHERE r.namespace = run.namespace AND r.workflow_id = run.workflow_id AND r.status = 'running')))
 RETURNING id;
+
+-- name: revive_chain
+-- Open the last run of the chain that begins with the run ?1, if that ended without a result.
+UPDATE run SET status = 'running', closed = NULL, wake = 0
+WHERE id = (
+    SELECT r.id FROM run AS f JOIN run AS r ON r.namespace = f.namespace AND r.workflow_id = f.workflow_id
+    WHERE f.id = ?1 AND r.first = ?1 ORDER BY r.started DESC, r.id DESC LIMIT 1)
+  AND status IN ('failed', 'canceled', 'terminated')
+  AND NOT EXISTS (
+        SELECT 1 FROM run AS r
+        WHERE r.namespace = run.namespace AND r.workflow_id = run.workflow_id AND r.status = 'running');
+
+-- name: move_inbox
+-- Hand what a run has not read to the run ?2.
+UPDATE inbox SET run = ?2 WHERE run = ?1;
+
+-- name: drop_event
+-- Remove one event.
+DELETE FROM inbox WHERE id = ?1;
+
+-- name: succeed
+-- Note which run takes the place of another one.
+UPDATE run SET successor = ?2 WHERE id = ?1;
+
+-- name: rewrite_inbox
+-- Write an event anew.
+UPDATE inbox SET data = ?2 WHERE id = ?1;
 
 -- name: pause_run
 -- Pause an open run, for the reason ?2, unless it is paused; returns its id.
@@ -348,3 +390,8 @@ SELECT id, data FROM inbox WHERE run = ?1 ORDER BY id;
 -- name: items
 -- Items by address (?2 is a JSON array).
 SELECT address, data FROM item WHERE lineage = ?1 AND address IN (SELECT j.value FROM json_each(?2) AS j);
+
+-- name: items_of_run
+-- Items by address (?2 is a JSON array), of the lineage of a run.
+SELECT address, data FROM item
+WHERE lineage = (SELECT lineage FROM run WHERE id = ?1) AND address IN (SELECT j.value FROM json_each(?2) AS j);

@@ -22,7 +22,9 @@ CREATE TABLE worker (
 
 -- One row per run. `fence` grows with every change of owner; an append names the fence it was made under.
 -- Before `wake` nobody needs to claim a run that nobody owns, unless its inbox holds something. Nobody may claim
--- one that is `paused`.
+-- one that is `paused`. `first` is the first run of a chain of runs that
+-- continue each other, `successor` the next one. A child names the run
+-- that started it, the command by which it did, and what the end of that run does to it.
 CREATE TABLE run (
     id TEXT PRIMARY KEY,
     namespace TEXT NOT NULL,
@@ -40,7 +42,12 @@ CREATE TABLE run (
     lineage TEXT NOT NULL,
     stall TEXT,
     wake REAL NOT NULL DEFAULT 0,
-    paused TEXT
+    paused TEXT,
+    first TEXT NOT NULL,
+    parent TEXT,
+    parent_seq INTEGER NOT NULL DEFAULT 0,
+    policy TEXT NOT NULL DEFAULT '',
+    successor TEXT
 ) WITHOUT ROWID;
 
 CREATE UNIQUE INDEX run_open_id ON run (namespace, workflow_id) WHERE status = 'running';
@@ -48,6 +55,7 @@ CREATE INDEX run_by_id ON run (namespace, workflow_id, started);
 CREATE INDEX run_by_start ON run (namespace, started);
 CREATE INDEX run_waiting ON run (namespace, task_queue, wake) WHERE status = 'running' AND bound = 0 AND owner IS NULL;
 CREATE INDEX run_owned ON run (owner) WHERE owner IS NOT NULL;
+CREATE INDEX run_children ON run (parent) WHERE parent IS NOT NULL AND status = 'running';
 CREATE INDEX run_stalled ON run (namespace, task_queue) WHERE status = 'running' AND stall IS NOT NULL;
 CREATE INDEX run_bound ON run (namespace, workflow_type) WHERE status = 'running' AND bound = 1;
 
