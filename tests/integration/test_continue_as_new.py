@@ -31,7 +31,7 @@ def url(request, store_url):
 @workflow.defn
 async def countdown(number: int, seen: list[str]) -> list[str]:
     info = workflow.info()
-    if seen:
+    if seen and info.continued_run_id is not None:
         assert info.continued_run_id == seen[-1]
 
     await asyncio.sleep(0.001)
