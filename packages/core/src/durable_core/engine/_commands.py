@@ -20,7 +20,6 @@ from durable_core.history import (
     Payload,
     ScheduleActivity,
     StartTimer,
-    TellRun,
 )
 from durable_core.payloads import _digest, _faithful, _json
 from durable_core.payloads._texts import Texts
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from durable_core.payloads._failures import Registry
 
     from ._loop import Timer, WorkflowLoop
-    from ._match import Expected
+    from ._match import Asks, Expected
 
 __all__ = ["Commands", "Host", "Pending", "idempotency_key"]
 
@@ -280,24 +279,23 @@ class Commands:
             handle.seq = seq
             self.timers[seq] = handle
 
-    # Other runs
+    # Other runs, and people
 
-    def tell(self, command: TellRun, args: tuple[Any, ...], types: tuple[Any, ...]) -> int:
-        """Tell another run something; return the number of the command.
+    def ask(self, command: Asks, args: tuple[Any, ...], types: tuple[Any, ...]) -> Asks:
+        """Tell another run something, or ask people; return what is recorded of it.
 
         Args:
             command: What is asked for.
-            args: Of the signal.
+            args: Of the signal, or the question.
             types: Theirs.
         """
         if self.expected is None:
             self.collected.commands.append(command)
-            seq = command.seq
         else:
-            seq = self.expected.tell(command, args, types).seq
+            command = self.expected.same(command, args, types)
 
-        self.next_seq = max(self.next_seq, seq + 1)
-        return seq
+        self.next_seq = max(self.next_seq, command.seq + 1)
+        return command
 
     # Everything else
 

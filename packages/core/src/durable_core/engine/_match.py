@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from durable_core.exceptions import NonDeterminismError
 from durable_core.history import (
     Activation,
     AnswerUpdate,
+    AskPeople,
     CancelActivity,
     CancelTimer,
     CompleteRun,
     FailRun,
     Payload,
+    RemindPeople,
     ScheduleActivity,
     StartTimer,
     TellRun,
     TerminateRun,
+    WithdrawRequest,
 )
 from durable_core.payloads import _digest
 
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Expected", "describe", "python_version", "waiting_line"]
 
 Identity = tuple[str, str, int]
+Asks = TypeVar("Asks", TellRun, AskPeople)
 
 
 def python_version() -> str:
@@ -58,6 +62,13 @@ def describe(command: Command) -> str:
         case TellRun():
             what = f"signal {command.signal!r} to" if command.signal else "cancellation of"
             return f"{what} run {command.workflow_id!r} #{command.occurrence}"
+        case AskPeople():
+            key = f" key {command.key!r}" if command.key else ""
+            return f"request {command.kind!r}{key} #{command.occurrence}"
+        case RemindPeople():
+            return f"reminder {command.number} of request {command.seq}"
+        case WithdrawRequest():
+            return f"withdrawal of request {command.seq}"
         case AnswerUpdate():
             return f"answer of the update {command.request!r}"
         case CompleteRun():
@@ -149,14 +160,14 @@ class Expected:
         expected = self._left() if found is None else describe(found)
         raise self.error(expected, f"timer of {delay:g} s #{occurrence}")
 
-    def tell(self, command: TellRun, args: tuple[Any, ...], types: tuple[Any, ...]) -> TellRun:
-        """Return the recorded command that tells another run the same.
+    def same(self, command: Asks, args: tuple[Any, ...], types: tuple[Any, ...]) -> Asks:
+        """Return the recorded command that tells another run, or asks people, the same.
 
         Raises:
             NonDeterminismError: There is none, or its arguments differ.
         """
         found = self.other(command)
-        assert isinstance(found, TellRun)
+        assert isinstance(found, type(command))
         if found.digest != command.digest:
             what = describe(found)
             path = _digest.difference(found.args.data, args, types, what=what)
@@ -242,8 +253,12 @@ class Expected:
 
 def _identity(command: Command) -> tuple[type, int | str]:
     match command:
-        case CancelActivity() | CancelTimer():
+        case CancelActivity() | CancelTimer() | WithdrawRequest():
             return type(command), command.seq
+        case RemindPeople():
+            return type(command), f"{command.seq} {command.number}"
+        case AskPeople():
+            return type(command), f"{command.kind}\0{command.key}\0{command.occurrence}"
         case AnswerUpdate():
             return type(command), command.request
         case TellRun():

@@ -97,7 +97,7 @@ class Others:
     def _tell(
         self, command: TellRun, args: tuple[Any, ...], types: tuple[Any, ...]
     ) -> asyncio.Future[None]:
-        seq = self._commands.tell(command, args, types)
+        seq = self._commands.ask(command, args, types).seq
         future: asyncio.Future[None] = self._loop.create_future()
         self.waiting[seq] = command, future
         return future

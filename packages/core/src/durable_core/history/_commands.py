@@ -8,15 +8,18 @@ from ._parts import Failure, Payload
 
 __all__ = [
     "AnswerUpdate",
+    "AskPeople",
     "CancelActivity",
     "CancelTimer",
     "Command",
     "CompleteRun",
     "FailRun",
+    "RemindPeople",
     "ScheduleActivity",
     "StartTimer",
     "TellRun",
     "TerminateRun",
+    "WithdrawRequest",
 ]
 
 
@@ -96,6 +99,49 @@ class TellRun(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="te
     occurrence: int = 1
 
 
+class AskPeople(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="ask"):
+    """Put a question to people. Identity: (kind, key, occurrence); the question is compared too.
+
+    Attributes:
+        args: JSON array of the question.
+        schema: JSON Schema of the answer, by which one is checked before it is taken.
+        summary: One line for people.
+        due: When it is withdrawn, in seconds since the epoch; None if it never is.
+    """
+
+    seq: int
+    kind: str
+    args: Payload
+    digest: str
+    schema: bytes
+    key: str = ""
+    occurrence: int = 1
+    summary: str = ""
+    due: float | None = None
+
+
+class RemindPeople(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="remind"):
+    """Note that nobody has answered a request yet.
+
+    Attributes:
+        number: 1 for the first reminder.
+    """
+
+    seq: int
+    number: int
+
+
+class WithdrawRequest(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="unask"):
+    """Take no answer to a request any more.
+
+    Attributes:
+        timed_out: Whether that is because its time was over.
+    """
+
+    seq: int
+    timed_out: bool = False
+
+
 class AnswerUpdate(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="answer"):
     """Tell the sender of an update what became of it: a result or a failure.
 
@@ -146,6 +192,9 @@ Command = (
     | CancelActivity
     | CancelTimer
     | TellRun
+    | AskPeople
+    | RemindPeople
+    | WithdrawRequest
     | AnswerUpdate
     | CompleteRun
     | FailRun

@@ -12,6 +12,7 @@ __all__ = [
     "ActivityFailed",
     "CancelRequested",
     "Event",
+    "RequestAnswered",
     "RetryAsked",
     "Rewound",
     "RunTold",
@@ -162,6 +163,31 @@ class RunTold(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="to
     refused: str = ""
 
 
+class RequestAnswered(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="answered"):
+    """Somebody answered a request.
+
+    Attributes:
+        seq: Number of the request's command.
+        value: JSON of the answer.
+        by: Who gave it, as its sender says.
+        note: What was said beside it.
+        client: Identity of the sender.
+        time: When it was accepted, in seconds since the epoch.
+    """
+
+    seq: int
+    value: Payload
+    by: str
+    note: str = ""
+    client: str = ""
+    time: float = 0.0
+
+    @property
+    def request(self) -> str:
+        """Id in the inbox: the same for every answer to one request, so there is one at most."""
+        return f"answer:{self.seq}"
+
+
 class Rewound(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="rewound"):
     """The run had ended and goes on: the activations from ``to`` on are set aside.
 
@@ -195,5 +221,6 @@ Event = (
     | RunTold
     | RetryAsked
     | WasPaused
+    | RequestAnswered
     | Rewound
 )

@@ -15,6 +15,8 @@ from ._rows import (
     PendingRow,
     Post,
     ReplyRow,
+    RequestFilter,
+    RequestRow,
     Reuse,
     RunRow,
 )
@@ -31,6 +33,8 @@ __all__ = [
     "PendingRow",
     "Post",
     "ReplyRow",
+    "RequestFilter",
+    "RequestRow",
     "Reuse",
     "RunRow",
     "Store",

@@ -145,7 +145,7 @@ class OwnedRun:
 
         settled = {getattr(a.event, "seq", -1) for a in self._events}
         resumed = _takeover.resumed(run, loaded, settled, now, lost=lost)
-        rows = _takeover.rows_of(run, resumed, timers=rewind is not None)
+        rows = _takeover.rows_of(run, resumed, None if rewind is None else settled)
         claim = self._appends.claim(rows, reopen=rewind is not None)
         # Nothing is activated before it goes on below.
         self._appending = True

@@ -16,10 +16,12 @@ from durable_core.history import (
     Activation,
     ActivityCompleted,
     ActivityFailed,
+    AskPeople,
     CancelRequested,
     CompleteRun,
     Event,
     FailRun,
+    RequestAnswered,
     Rewound,
     ScheduleActivity,
     SignalReceived,
@@ -53,7 +55,7 @@ class Rewind(msgspec.Struct, frozen=True):
 
     def still_wanted(self, run: Run) -> list[Event]:
         """Return those of the events that the run, rebuilt from what is kept, waits for."""
-        waiting = {*run.pending, *run.timers, *run.told_later}
+        waiting = {*run.pending, *run.timers, *run.told_later, *run.requests.waiting}
         return [
             e
             for e in self.events
@@ -107,8 +109,9 @@ def _timed_since(activations: Sequence[Activation]) -> int:
         return last.number
 
     later = [a for a in activations if a.number >= started.number]
-    asked = {c.seq for a in later for c in a.commands if isinstance(c, ScheduleActivity)}
-    kinds = (ActivityCompleted, ActivityFailed)
+    asks = (ScheduleActivity, AskPeople)
+    asked = {c.seq for a in later for c in a.commands if isinstance(c, asks)}
+    kinds = (ActivityCompleted, ActivityFailed, RequestAnswered)
     achieved = any(isinstance(e, kinds) and e.seq in asked for a in later for e in a.events)
     return last.number if achieved else started.number
 

@@ -40,6 +40,7 @@ from ._external import (
     get_external_workflow_handle_for,
 )
 from ._handlers import HandlerUnfinishedPolicy, UpdateMethod, query, signal, update
+from ._people import Answer, request
 from ._setting import (
     all_handlers_finished,
     get_dynamic_query_handler,
@@ -60,6 +61,7 @@ from ._waiting import as_completed, wait
 __all__ = [
     "ActivityCancellationType",
     "ActivityHandle",
+    "Answer",
     "ExternalWorkflowHandle",
     "HandlerUnfinishedPolicy",
     "Info",
@@ -90,6 +92,7 @@ __all__ = [
     "payload_converter",
     "query",
     "random",
+    "request",
     "run",
     "set_dynamic_query_handler",
     "set_dynamic_signal_handler",
