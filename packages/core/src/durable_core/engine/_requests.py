@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from durable_core import _clock
@@ -13,6 +14,7 @@ from durable_core.history import (
     Payload,
     RemindPeople,
     RequestAnswered,
+    TimerFired,
     WithdrawRequest,
 )
 from durable_core.payloads import _digest, _faithful, _json, _schemas
@@ -20,7 +22,7 @@ from durable_core.payloads import _digest, _faithful, _json, _schemas
 from ._loop import WorkflowFuture
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from durable_core.adapter import Request
     from durable_core.history import Event
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
     from ._commands import Commands
     from ._loop import Timer, WorkflowLoop
 
-__all__ = ["RequestFuture", "Requests", "answers_first"]
+__all__ = ["RequestFuture", "Requests", "answers_first", "in_turns"]
+
+_MINUTE = 60
+_ENDING = (CancelRequested, TimerFired)
 
 
 class RequestFuture(WorkflowFuture):
@@ -160,9 +165,9 @@ class Requests:
         self.withdraw(future, timed_out=True)
         asked, timeout = future.asked, future.request.timeout
         which = f"{asked.kind!r}" + (f" ({asked.key})" if asked.key else "")
-        future.set_exception(
-            TimeoutError(f"nobody answered the request {which} within {timeout:g} s")
-        )
+        assert timeout is not None
+        within = f"{timeout:g} s" if timeout < _MINUTE else str(timedelta(seconds=timeout))
+        future.set_exception(TimeoutError(f"nobody answered the request {which} within {within}"))
 
     def _remind_in(self, seconds: float | None, future: RequestFuture) -> None:
         if seconds is not None:
@@ -182,13 +187,27 @@ class Requests:
 
 
 def answers_first(events: Iterable[Event]) -> tuple[Event, ...]:
-    """Return events with requests to cancel behind the answers that came with them.
+    """Return events with those that end a wait behind the answers that came with them.
 
-    Cancelling withdraws what is asked, and these answers were accepted.
+    These answers were accepted, so whoever waits for them is to get them.
     """
     found = tuple(events)
     if not any(isinstance(e, RequestAnswered) for e in found):
         return found
 
-    cancels = tuple(e for e in found if isinstance(e, CancelRequested))
-    return (*(e for e in found if not isinstance(e, CancelRequested)), *cancels)
+    last = tuple(e for e in found if isinstance(e, _ENDING))
+    return (*(e for e in found if not isinstance(e, _ENDING)), *last)
+
+
+def in_turns(events: Sequence[Event]) -> Iterable[Sequence[Event]]:
+    """Yield events in the parts after each of which the code runs; see `answers_first`."""
+    answered = False
+    for n, event in enumerate(events):
+        if answered and isinstance(event, _ENDING):
+            yield events[:n]
+            yield events[n:]
+            return
+
+        answered = answered or isinstance(event, RequestAnswered)
+
+    yield events

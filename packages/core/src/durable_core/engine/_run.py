@@ -49,7 +49,7 @@ from ._handlers import Handlers
 from ._loop import Timer, WorkflowTask, new_loop
 from ._match import Expected, waiting_line
 from ._others import Others
-from ._requests import Requests, answers_first
+from ._requests import Requests, answers_first, in_turns
 from ._updates import Updates
 
 if TYPE_CHECKING:
@@ -248,13 +248,16 @@ class Run(Facts):
                 if begun and came and not events:
                     return None
 
-            for event in events * 2 if planted("event.twice") else events:
-                self._apply(event)
+            for turn in in_turns(events * 2 if planted("event.twice") else events):
+                for event in turn:
+                    self._apply(event)
 
-            if not begun:
-                self._begin()
+                if not begun:
+                    begun = True
+                    self._begin()
 
-            loop.drain()
+                loop.drain()
+
             if loop.error is not None:
                 raise loop.error
 
