@@ -69,7 +69,8 @@ class _Check:
 
         kind = schema.get("type")
         if kind is not None and not _is_of(value, kind):
-            return f"at {path}: expected {kind}, got {_shown(value)}"
+            kinds = kind if isinstance(kind, str) else " or ".join(kind)
+            return f"at {path}: expected {kinds}, got {_shown(value)}"
 
         allowed = [schema["const"]] if "const" in schema else schema.get("enum")
         if allowed is not None and not any(_same(value, a) for a in allowed):

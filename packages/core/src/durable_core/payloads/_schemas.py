@@ -13,7 +13,7 @@ from durable_core.exceptions import DefinitionError
 
 from ._forms import form_of
 from ._models import is_model, is_path, name_of
-from ._types import plain, unknown_class
+from ._types import unknown_class, without_variables
 
 if TYPE_CHECKING:
     import msgspec.inspect as mi
@@ -70,7 +70,7 @@ def schema_of(type_: Any, *, what: str) -> bytes:
             raise TypeError(f"{name_of(unknown)} has no JSON form")
 
         definitions: dict[str, Any] = {}
-        schema = _Schemas(definitions).of(msgspec.inspect.type_info(plain(type_)))
+        schema = _Schemas(definitions).of(msgspec.inspect.type_info(without_variables(type_)))
     except (TypeError, AttributeError, NameError, RecursionError) as error:
         raise DefinitionError(
             f"the answer of {what} is to be {name_of(type_)}, which cannot be described as JSON: "
@@ -97,7 +97,9 @@ class _Schemas:
             return {"type": _SIMPLE[kind], **_limits(info, _LIMITS)}
 
         if kind in _TEXTS:
-            return {"type": "string", "format": _TEXTS[kind]}
+            # One that was written as a number is as exact in JSON.
+            type_ = ["string", "number"] if kind == "DecimalType" else "string"
+            return {"type": type_, "format": _TEXTS[kind]}
 
         if kind in _BYTES:
             return {"type": "string", "contentEncoding": "base64"}
