@@ -212,7 +212,7 @@ def test_an_answer_that_comes_while_its_request_ends_is_refused_or_reaches_the_r
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     choose = random.Random(seed)
-    count = 400 if long else 40
+    count = 400 if long else 20
     seen = {True: 0, False: 0}
     # Where it is decided moves with the load: it is looked for.
     shift = 0.0

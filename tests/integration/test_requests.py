@@ -6,23 +6,28 @@ import asyncio
 import datetime as dt
 import decimal
 import random
+import sys
+import types
 import uuid
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 import pydantic
 import pytest
-from durable_core import Client, workflow
+from durable_core import Client, adapter, execute_workflow, workflow
 from durable_core.exceptions import (
     AnswerError,
     DefinitionError,
     EncodeError,
     NonDeterminismError,
     NotInWorkflowError,
+    NotSupported,
     RequestClosedError,
     WorkflowNotFoundError,
     WorkflowStalledError,
 )
+from durable_core.testing import PositionalEngine
 from durable_core.worker import Replayer
 from support.asking import (
     CODE,
@@ -436,7 +441,88 @@ def test_asking_outside_of_a_workflow_says_so():
     asyncio.run(main())
 
 
+def test_an_engine_that_asks_nobody_says_so():
+    engine = PositionalEngine()
+
+    async def code():
+        with pytest.raises(NotSupported, match="the positional engine cannot ask people"):
+            await workflow.request("k")
+
+        here = adapter.current_engine()
+        assert not here.capabilities.requests
+        with pytest.raises(NotSupported, match="its capability `requests` says so"):
+            here.request(adapter.Request(kind="k"))
+
+        return "said"
+
+    assert asyncio.run(engine.run(code)) == "said"
+
+
+def test_an_adapter_asks_through_its_engine(store_url):
+    @workflow.defn
+    async def adapted() -> str:
+        engine = adapter.current_engine()
+        assert engine.capabilities.requests
+        answer = await engine.request(adapter.Request(kind="tool", question=["x"], key="call-1"))
+        return f"{answer.value} {answer.by}"
+
+    async def main():
+        async with working(store_url, workflows=[adapted]) as client:
+            handle = await begin(client, adapted)
+            (request,) = await asked(handle)
+            assert (request.kind, request.key, request.question) == ("tool", "call-1", ["x"])
+            await handle.reject(by="ann")
+            assert await handle.result() == "False ann"
+
+    asyncio.run(main())
+
+
 # Runs that nobody holds
+
+
+def test_a_run_of_plain_code_is_answered_by_another_client(store_url, monkeypatch):
+    monkeypatch.setenv("DURABLE_URL", store_url)
+
+    async def main():
+        running = asyncio.ensure_future(execute_workflow(amount, 5, id="w"))
+        async with await Client.connect(store_url, identity="far") as far:
+            while not [r async for r in far.list_requests()]:
+                await asyncio.sleep(0.01)
+
+            await far.get_workflow_handle("w").answer({"cents": 3})
+            assert await running == [3, "", "far"]
+
+    asyncio.run(main())
+
+
+def test_the_example_of_the_documentation_runs(store_url):
+    text = (Path(__file__).resolve().parents[2] / "docs" / "humans.md").read_text()
+    example = text.split("```python\n")[1].split("```")[0]
+    module = types.ModuleType("example")
+    sys.modules["example"] = module
+    exec(compile(example, "humans.md", "exec"), vars(module))
+
+    async def main():
+        more = {"workflows": [module.refund], "activities": [module.mail]}
+        async with working(store_url, **more) as client:
+            handle = await begin(client, module.refund, "o-1", 500)
+            await asked(handle)
+            await handle.approve(by="ann")
+            while not (waiting := [r for r in await handle.requests() if r.kind == "amount"]):
+                await asyncio.sleep(0.002)
+
+            assert waiting[0].summary == "how much of order o-1?"
+            await handle.answer({"cents": 300}, by="bob")
+            assert await handle.result() == "300 cents, says bob"
+            handle = await begin(client, module.refund, "o-2", 500, id="no")
+            await asked(handle)
+            await handle.reject(by="ann", note="too late")
+            assert await handle.result() == "ann said no: too late"
+
+    try:
+        asyncio.run(main())
+    finally:
+        del sys.modules["example"]
 
 
 def test_an_answer_to_a_paused_or_stalled_run_waits_for_it(url, serving):
