@@ -16,6 +16,7 @@ import msgspec
 import pydantic
 import pytest
 from durable_core import Client, adapter, execute_workflow, workflow
+from durable_core.client import WorkflowHistory
 from durable_core.exceptions import (
     AnswerError,
     DefinitionError,
@@ -40,6 +41,7 @@ from support.asking import (
     begin,
     chain,
     gullible,
+    in_time,
     insistent,
     several,
     until_told,
@@ -90,6 +92,7 @@ def test_people_approve_and_reject_and_the_run_knows_who_and_when(url, serving, 
             assert (entry.name, entry.status, entry.result) == ("refund", "answered", yes)
             assert entry.detail == "by ann: as always"
             assert await handle.requests() == []
+            assert WorkflowHistory.from_json(history.to_json()) == history
             await Replayer(workflows=CODE).replay_workflow(history)
 
     asyncio.run(main())
@@ -187,6 +190,10 @@ def test_an_answer_that_has_no_json_form_is_refused_and_the_request_stays(url, s
             await asked(handle)
             with pytest.raises(EncodeError, match="the answer to request 1"):
                 await handle.answer(object())
+
+            for who in ({"by": 5}, {"note": None}):
+                with pytest.raises(TypeError, match="must be a text, got"):
+                    await handle.answer({"cents": 3}, **who)
 
             with pytest.raises(AnswerError, match="not finite"):
                 await handle.answer({"cents": float("nan")})
@@ -342,6 +349,24 @@ def test_requests_of_all_runs_are_listed_and_filtered_page_by_page(url):
     asyncio.run(main())
 
 
+def test_a_request_that_waits_for_ever_is_listed_with_the_others(url):
+    """Also if its time is later than any calendar's."""
+
+    async def main():
+        async with working(url) as client:
+            for n, seconds in enumerate((float("inf"), 1e13, 1e300)):
+                await asked(await begin(client, in_time, seconds, id=f"{n}"))
+
+            found = [r async for r in client.list_requests()]
+            assert [r.due for r in found] == [None] * 3
+            for request in found:
+                await client.answer(request, 1)
+                handle = client.get_workflow_handle(request.workflow_id)
+                assert await handle.result() == "answered 1"
+
+    asyncio.run(main())
+
+
 # What the code may change
 
 
@@ -411,6 +436,11 @@ class Live:
         ({"answer_type": Refund | Even}, DefinitionError, "more than one dataclass"),
         ({"question": Live()}, EncodeError, "the question of request 'k' cannot be recorded"),
         ({"kind": ""}, ValueError, "must not be empty"),
+        ({"kind": 5}, TypeError, "the kind of a request must be a text, got 5"),
+        ({"key": None}, TypeError, "the key of a request must be a text, got None"),
+        ({"summary": b"x"}, TypeError, "the summary"),
+        ({"timeout": float("nan")}, ValueError, "nan"),
+        ({"on_reminder": asyncio.sleep}, ValueError, "say when by remind_after or"),
         ({"timeout": -1}, ValueError, "cannot wait for -1"),
         ({"remind_after": dt.timedelta(-1)}, ValueError, "negative"),
         ({"remind_every": 0}, ValueError, "more than 0"),

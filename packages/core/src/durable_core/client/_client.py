@@ -394,6 +394,7 @@ class Client:
             AnswerError: The value does not fit what the request asks for.
             RequestClosedError: It was answered before, or withdrawn, or its run has ended.
             EncodeError: The value cannot be recorded.
+            TypeError: ``by`` or ``note`` is no text.
             StoreError: The answer could not be written.
         """
         await _requests.answer(self, request, value, by=by, note=note)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from durable_core import _clock, history
 from durable_core import exceptions as ex
@@ -24,6 +24,7 @@ __all__ = ["HumanRequest", "answer", "closed_error", "listed"]
 
 _PAGE = 200
 _SHOWN = 200
+_LAST = 253_402_300_799  # of the year 9999
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,21 +110,32 @@ async def _request_of(client: Client, row: RequestRow) -> HumanRequest:
         summary=asked.summary,
         schema=json.loads(asked.schema),
         time=_clock.from_timestamp(row.since),
-        due=None if asked.due is None else _clock.from_timestamp(asked.due),
+        due=_time(asked.due),
         reminders=pending.reminders,
-        reminded=None if pending.reminded is None else _clock.from_timestamp(pending.reminded),
+        reminded=_time(pending.reminded),
     )
+
+
+def _time(seconds: float | None) -> datetime | None:
+    """Return a time; None also for one that no calendar has."""
+    return None if seconds is None or seconds > _LAST else _clock.from_timestamp(seconds)
 
 
 async def answer(
     client: Client, request: HumanRequest, value: Any, *, by: str | None = None, note: str = ""
 ) -> None:
     """Answer a request; see `Client.answer`."""
+    by = client.identity if by is None else by
+    for name, text in (("by", by), ("note", note)):
+        # Else it would be recorded, and not be read again.
+        if not isinstance(cast("object", text), str):
+            raise TypeError(f"{name} must be a text, got {text!r}")
+
     now = client.clock.now()
     event = history.RequestAnswered(
         seq=int(request.id),
         value=history.Payload(data=_checked(request, value)),
-        by=client.identity if by is None else by,
+        by=by,
         note=note,
         client=client.identity,
         time=now,

@@ -95,7 +95,18 @@ class Requests:
         Raises:
             DefinitionError: The JSON form of the type of the answer cannot be told.
             EncodeError: The question cannot be recorded.
+            TypeError: Kind, key or summary is no text.
+            ValueError: The kind is empty.
         """
+        for name in ("kind", "key", "summary"):
+            text: object = getattr(request, name)
+            # Else it would be recorded, and not be read again.
+            if not isinstance(text, str):
+                raise TypeError(f"the {name} of a request must be a text, got {text!r}")
+
+        if not request.kind:
+            raise ValueError("the kind of a request must not be empty: say what is asked for")
+
         what = f"the question of request {request.kind!r}"
         args, data, schema = (request.question,), b"", b""
         if not self._commands.expected:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar, overload
@@ -100,7 +101,8 @@ async def request(
             or mend the type: if it is not caught, the run stalls.
         DefinitionError: The JSON form of ``answer_type`` cannot be told.
         EncodeError: The question cannot be recorded.
-        ValueError: The kind is empty, or a time is negative.
+        TypeError: Kind, key or summary is no text.
+        ValueError: The kind is empty, a time is negative, or ``on_reminder`` has no time.
         NotSupported: The engine asks nobody.
         NotInWorkflowError: Called outside workflow code.
     """
@@ -111,11 +113,11 @@ async def request(
             "signal"
         )
 
-    if not kind:
-        raise ValueError("the kind of a request must not be empty: say what is asked for")
-
     if remind_every is not None and _seconds(remind_every) == 0:
         raise ValueError("remind_every must be more than 0 seconds: leave it out for one reminder")
+
+    if on_reminder is not None and remind_after is None and remind_every is None:
+        raise ValueError("on_reminder is never called: say when by remind_after or remind_every")
 
     reminders = _Reminders(on_reminder)
     reminders.answer = engine.request(
@@ -178,4 +180,11 @@ class _Reminders:
 
 
 def _seconds(duration: timedelta | float | None) -> float | None:
-    return None if duration is None else _calls.seconds(duration, "wait for")
+    if duration is None:
+        return None
+
+    found = _calls.seconds(duration, "wait for")
+    if math.isnan(found):
+        raise ValueError("cannot wait for nan seconds: give a number")
+
+    return None if math.isinf(found) else found
