@@ -23,7 +23,6 @@ from support.asking import (
     Stoppable,
     asked,
     begin,
-    chain,
     forgetful,
     in_own_time,
     in_time,
@@ -278,18 +277,18 @@ def test_an_answer_that_is_accepted_while_the_end_is_being_written_wins(
     async def main():
         async with serving(url) as client:
             append, sent = client.store.append, []
+            handle = client.get_workflow_handle("w")
 
             def overtaken(made):
                 if made.withdrawn or made.status != "running":
-                    # Before it in the writer's queue.
-                    sent.append(asyncio.ensure_future(answered(client, request)))
-                    return later(append, made)
+                    sent.append(asyncio.ensure_future(answered(client, handle)))
+                    return after(sent[-1], append, made)
 
                 return append(made)
 
-            handle = await begin(client, code, *([0.1] if message is None else []))
-            (request,) = await asked(handle)
             monkeypatch.setattr(client.store, "append", overtaken)
+            await begin(client, code, *([0.1] if message is None else []))
+            await requested(handle)
             if message == "stop":
                 await handle.signal(Stoppable.stop)
                 await handle.signal(Stoppable.end)
@@ -304,49 +303,35 @@ def test_an_answer_that_is_accepted_while_the_end_is_being_written_wins(
     asyncio.run(main())
 
 
-async def answered(client, request):
-    try:
-        await client.answer(request, 7)
-    except RequestClosedError:
-        return False
-
-    return True
+async def requested(handle):
+    """Return once a run has asked; it may have gone on since."""
+    await until_async(lambda: shows(handle))
 
 
-def later(append, made):
-    """Append after what was asked for before has begun."""
+async def shows(handle):
+    return requests_of(await handle.fetch_history())
+
+
+async def answered(client, handle):
+    """Answer what a run asks, if it does; return whether that was taken."""
+    for request in await handle.requests():
+        with contextlib.suppress(RequestClosedError):
+            await client.answer(request, 7)
+            return True
+
+    return False
+
+
+def after(earlier, append, made):
+    """Append when something else has happened."""
     done = asyncio.get_running_loop().create_future()
 
     async def go():
-        for _ in range(5):
-            await asyncio.sleep(0)
-
+        await earlier
         done.set_result(await append(made))
 
     done.going = asyncio.ensure_future(go())
     return done
-
-
-def test_of_many_answers_at_once_one_is_taken(url, serving):
-    async def main():
-        async with serving(url) as client, await Client.connect(url) as far:
-            handle = await begin(client, chain, 10)
-            taken = []
-            for _ in range(10):
-                (request,) = await asked(handle)
-                answers = [
-                    (client if n % 2 else far).answer(request, n, by=str(n)) for n in range(10)
-                ]
-                told = await asyncio.gather(*answers, return_exceptions=True)
-                (winner,) = [n for n, error in enumerate(told) if error is None]
-                refused = [error for error in told if error is not None]
-                assert {type(error) for error in refused} == {RequestClosedError}
-                assert {error.by for error in refused} == {str(winner)}
-                taken.append(winner)
-
-            assert await handle.result() == taken
-
-    asyncio.run(main())
 
 
 # Reminders
