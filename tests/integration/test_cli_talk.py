@@ -4,25 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 
 import pytest
+from support.command_line import durable
 from support.talking import Inbox, begin, working
-
-
-async def durable(*arguments):
-    """Run the command line in a process of its own; return exit code, stdout and stderr."""
-    done = await asyncio.to_thread(
-        lambda: subprocess.run(
-            [sys.executable, "-m", "durable_core.cli", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 def test_a_run_is_told_and_answers(store_url):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import uuid
 
@@ -12,6 +13,7 @@ from durable_core.exceptions import (
     ApplicationError,
     ChildWorkflowError,
     NotInWorkflowError,
+    RequestClosedError,
     WorkflowContinuedAsNewError,
     WorkflowNotFoundError,
     WorkflowStalledError,
@@ -371,5 +373,68 @@ def test_what_is_sent_to_a_chain_that_has_ended_is_refused(store_url, serving):
 
                 with pytest.raises(WorkflowNotFoundError, match=r"has ended \(completed\)"):
                     await found.terminate()
+
+    asyncio.run(main())
+
+
+def test_an_answer_that_was_accepted_is_read_before_a_run_goes_on(store_url):
+    """Somebody answers while the run goes on: he is refused, or the run has his answer."""
+
+    @workflow.defn
+    class Asks:
+        def __init__(self) -> None:
+            self.go = False
+
+        @workflow.run
+        async def run(self, answers: list[str], left: int) -> list[str]:
+            asking = asyncio.ensure_future(workflow.request("name", "who?", answer_type=str))
+            await workflow.wait_condition(lambda: self.go or asking.done())
+            if asking.done():
+                answers = [*answers, asking.result().value]
+
+            if left:
+                workflow.continue_as_new(args=[answers, left - 1])
+
+            return answers
+
+        @workflow.signal
+        def go_on(self) -> None:
+            self.go = True
+
+    async def main():
+        accepted = refused = 0
+        async with (
+            working(store_url, workflows=[Asks]) as near,
+            await Client.connect(store_url) as far,
+        ):
+            for n in range(6):
+                handle = await begin(near, Asks.run, [], 1, id=f"w{n}")
+                there = far.get_workflow_handle(f"w{n}", run_id=handle.run_id)
+                while not await there.requests():
+                    await asyncio.sleep(0.001)
+
+                (request,) = await there.requests()
+                answering = asyncio.ensure_future(far.answer(request, "ann", by="ann"))
+                await asyncio.sleep(0.002 * n)
+                await handle.signal(Asks.go_on)
+                try:
+                    await answering
+                except RequestClosedError:
+                    refused += 1
+                    expected = []
+                else:
+                    accepted += 1
+                    expected = ["ann"]
+
+                while (await near.get_workflow_handle(f"w{n}").describe()).run_id == handle.run_id:
+                    await asyncio.sleep(0.001)
+
+                # The first may have come to the run that took its place.
+                with contextlib.suppress(WorkflowNotFoundError):
+                    await near.get_workflow_handle(f"w{n}").signal(Asks.go_on)
+
+                assert await handle.result() == expected
+
+        assert accepted
 
     asyncio.run(main())

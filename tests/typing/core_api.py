@@ -10,6 +10,7 @@ from typing import assert_type
 import durable_core
 from durable_core import Client, RetryPolicy, Worker, activity, workflow
 from durable_core.client import (
+    HumanRequest,
     WithStartWorkflowOperation,
     WorkflowExecution,
     WorkflowHandle,
@@ -102,3 +103,30 @@ async def main() -> None:
 
         async for run in client.list_workflows(limit=10):
             assert_type(run, WorkflowExecution)
+
+
+@workflow.defn
+async def asks() -> int:
+    approved = await workflow.request("refund", {"cents": 5})
+    assert_type(approved, workflow.Answer[bool])
+    receipt = await workflow.request(
+        "receipt", None, Receipt, timeout=timedelta(days=2), remind_after=3600, on_reminder=remind
+    )
+    assert_type(receipt, workflow.Answer[Receipt])
+    assert_type(receipt.by, str)
+    return receipt.value.cents
+
+
+async def remind(number: int) -> None:
+    assert_type(number, int)
+
+
+async def answers(client: Client) -> None:
+    async for request in client.list_requests(kind="refund", limit=5):
+        assert_type(request, HumanRequest)
+        await client.answer(request, value=True, by="ann", note="fine")
+
+    handle = client.get_workflow_handle("w")
+    assert_type(await handle.approve(by="ann"), HumanRequest)
+    await handle.reject("1")
+    await handle.answer(5, request_id="2")

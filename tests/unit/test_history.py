@@ -52,6 +52,7 @@ EVENTS = (
     h.ChildEnded(seq=9, failure=FAILURE),
     h.RetryAsked(request="r", activity=2, client="me", time=9.5),
     h.WasPaused(request="p", since=9.0, time=9.5, reason="odd", paused_by="you", client="me"),
+    h.RequestAnswered(seq=8, value=SMALL, by="ann", note="fine", client="me", time=9.5),
     h.Rewound(to=3, next_seq=9, reason="again", client="me", time=9.5),
 )
 COMMANDS = (
@@ -75,6 +76,9 @@ COMMANDS = (
         policy="abandon",
         reuse="never",
     ),
+    h.AskPeople(seq=8, kind="refund", args=SMALL, digest="d", schema=b"{}", key="k", due=99.0),
+    h.RemindPeople(seq=8, number=2),
+    h.WithdrawRequest(seq=8, timed_out=True),
     h.AnswerUpdate(request="u", result=SMALL),
     h.AnswerUpdate(request="v", failure=FAILURE),
     h.CompleteRun(result=SMALL),
@@ -116,9 +120,12 @@ def test_every_kind_of_event_and_command_comes_back_as_it_was():
 
 def test_start_records_events_and_pending_activities_come_back_as_they_were():
     pending = h.PendingActivity(seq=3, attempts=ATTEMPTS, retry_at=12.5)
+    asked = next(c for c in COMMANDS if isinstance(c, h.AskPeople))
+    request = h.PendingRequest(asked, reminders=2, reminded=12.5)
 
     assert h.start_from(pack(START)[0]) == START
     assert h.pending_from(pack(pending)[0]) == pending
+    assert h.request_from(pack(request)[0]) == request
     assert [h.event_from(pack(event)[0]) for event in EVENTS] == list(EVENTS)
 
 
@@ -176,6 +183,8 @@ LARGE_RECORDS = [
     h.ActivityCompleted(seq=1, result=LARGE),
     h.UpdateReceived(name="add", args=LARGE, request="u"),
     h.AnswerUpdate(request="u", result=LARGE),
+    h.RequestAnswered(seq=1, value=LARGE, by="ann"),
+    h.PendingRequest(h.AskPeople(seq=1, kind="a", args=LARGE, digest="d", schema=b"{}")),
     msgspec.structs.replace(START, args=LARGE),
 ]
 
@@ -185,7 +194,7 @@ LARGE_RECORDS = [
     LARGE_RECORDS,
     ids=[
         *("result", "arguments", "end", "told", "child", "new run", "end of child", "event"),
-        *("update", "answer", "input"),
+        *("update", "answer", "answered", "asked", "input"),
     ],
 )
 def test_a_large_payload_leaves_its_record_and_comes_back(record):
@@ -194,6 +203,7 @@ def test_a_large_payload_leaves_its_record_and_comes_back(record):
         h.Activation: h.activation_from,
         h.Start: h.start_from,
         h.AnswerUpdate: h.answer_from,
+        h.PendingRequest: h.request_from,
     }.get(type(record), h.event_from)
     read = decode(data)
 
@@ -261,6 +271,7 @@ def test_a_field_that_a_later_patch_adds_is_read_over():
         (h.start_from, "a start record"),
         (h.event_from, "an event"),
         (h.pending_from, "a pending activity"),
+        (h.request_from, "a pending request"),
     ],
     ids=lambda part: part if isinstance(part, str) else "",
 )

@@ -30,6 +30,8 @@ import msgspec
 from ._codecs import ExceptionCodec as ExceptionCodec
 from ._codecs import register_exception as register_exception
 from ._outside import outside as outside
+from ._requests import Answer as Answer
+from ._requests import Request as Request
 from .common import RetryPolicy
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 __all__ = [
+    "Answer",
     "CallOptions",
     "Cancellation",
     "Capabilities",
@@ -45,6 +48,7 @@ __all__ = [
     "Engine",
     "ExceptionCodec",
     "Items",
+    "Request",
     "RetryDecision",
     "RunOptions",
     "Unit",
@@ -71,6 +75,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         atomic: Whether all commands of one activation are committed together or not at all.
         identity_matching: Whether commands are matched by identity; if not, by position.
         resources: Whether live objects reach a body by reference.
+        requests: Whether people can be asked, see `Engine.request`.
     """
 
     name: str
@@ -78,6 +83,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     atomic: bool
     identity_matching: bool
     resources: bool
+    requests: bool = False
 
 
 class RetryDecision(msgspec.Struct, frozen=True):
@@ -217,6 +223,19 @@ class Engine(Protocol):
         Raises:
             EncodeError: An argument cannot be recorded.
             NotRegisteredError: ``body`` is None and no activity has this name.
+        """
+        ...
+
+    def request(self, request: Request) -> asyncio.Future[Answer[Any]]:
+        """Put a question to people and return a future of the answer.
+
+        They see it once it is durable. Cancelling the future, or the task that awaits it, withdraws
+        the question.
+
+        Raises:
+            DefinitionError: The JSON form of the type of the answer cannot be told.
+            EncodeError: The question cannot be recorded.
+            NotSupported: This engine asks nobody.
         """
         ...
 

@@ -21,6 +21,8 @@ Split by what the reader does next::
     │   ├── NotInWorkflowError        called outside workflow code
     │   ├── NotInActivityError        called outside an activity
     │   ├── ReadOnlyContextError      a query tried to change its run
+    │   ├── AnswerError               an answer does not fit the request, or does not name one
+    │   ├── RequestClosedError        a request is answered or withdrawn, or its run has ended
     │   ├── WorkflowQueryFailedError  a query raised; its ``cause`` says why
     │   ├── NotSupported              this engine or version cannot do that
     │   ├── WorkflowAlreadyStartedError
@@ -46,10 +48,11 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
 __all__ = [
     "ActivityError",
+    "AnswerError",
     "ApplicationError",
     "ArgumentError",
     "CallError",
@@ -70,6 +73,7 @@ __all__ = [
     "NotSupported",
     "OutcomeUnknown",
     "ReadOnlyContextError",
+    "RequestClosedError",
     "RetryState",
     "SpinError",
     "StoreClosedError",
@@ -275,6 +279,27 @@ class NotInActivityError(CallError, RuntimeError):
 
 class ReadOnlyContextError(CallError, RuntimeError):
     """Code that may only look, such as a query, tried to change its run."""
+
+
+class AnswerError(CallError, ValueError):
+    """An answer does not fit its request, or does not say which request it is for."""
+
+
+class RequestClosedError(CallError):
+    """A request takes no answer any more; its run is as it was.
+
+    Attributes:
+        by: Who answered it before; None if nobody did: it was withdrawn, or its time was over, or
+            its run has ended.
+        time: When it was answered before, UTC; None as above.
+    """
+
+    def __init__(
+        self, message: str, *, by: str | None = None, time: datetime | None = None
+    ) -> None:
+        super().__init__(message)
+        self.by = by
+        self.time = time
 
 
 class WorkflowQueryFailedError(CallError):

@@ -12,6 +12,7 @@ from ._act import cancel_run, resume_run, terminate_run
 from ._doctor import examine
 from ._format import one_line
 from ._list import list_runs
+from ._requests import answer_request, approve_request, list_requests, reject_request
 from ._show import show_run
 from ._stand import pause_run, retry_run, unpause_run
 from ._talk import signal_run, update_run
@@ -54,10 +55,11 @@ def main(ctx: click.Context, url: str | None) -> None:
     ctx.obj = url
 
 
-_looking = (list_runs, show_run, examine)
+_looking = (list_runs, show_run, examine, list_requests)
 _acting = (
     *(signal_run, update_run, cancel_run, terminate_run),
     *(resume_run, pause_run, unpause_run, retry_run),
+    *(approve_request, reject_request, answer_request),
 )
 for _command in (*_looking, *_acting):
     main.add_command(_command)

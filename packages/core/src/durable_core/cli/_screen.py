@@ -36,6 +36,9 @@ _STYLES = {
     "retrying": "yellow",
     "interrupted": "yellow",
     "paused": "yellow",
+    "answered": "green",
+    "withdrawn": "yellow",
+    "timed": "yellow",
     "running": "cyan",
     "waiting": "cyan",
 }

@@ -11,10 +11,15 @@ import click
 from ._act import find, of_a_run, say
 from ._store import connected
 
-__all__ = ["signal_run", "update_run"]
+__all__ = ["from_json", "signal_run", "update_run"]
 
 
-def _from_json(_context: object, _option: object, values: tuple[str, ...]) -> tuple[Any, ...]:
+def from_json(values: tuple[str, ...]) -> tuple[Any, ...]:
+    """Return the values of arguments in JSON.
+
+    Raises:
+        click.BadParameter: One is no JSON.
+    """
     found: list[Any] = []
     for value in values:
         try:
@@ -28,7 +33,12 @@ def _from_json(_context: object, _option: object, values: tuple[str, ...]) -> tu
 
 
 _name = click.argument("name", metavar="NAME")
-_args = click.argument("args", metavar="[JSON]...", nargs=-1, callback=_from_json)
+_args = click.argument(
+    "args",
+    metavar="[JSON]...",
+    nargs=-1,
+    callback=lambda _context, _option, values: from_json(values),
+)
 
 
 @click.command("signal", short_help="Send a signal to a run.")

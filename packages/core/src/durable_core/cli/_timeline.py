@@ -32,6 +32,9 @@ _MARKS = {
     "running": "●",
     "waiting": "●",
     "retrying": "↻",
+    "answered": "✓",
+    "withdrawn": "-",
+    "timed out": "-",
     "interrupted": "↯",
     "stalled": "!",
     "continued": "→",
@@ -123,6 +126,9 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
                 name = name.rpartition(".")[2] if short else name
                 label = entry.summary or entry.key
                 label = _format.one_line(label) if label else _format.arguments(entry.args)
+            case "request":
+                name = _format.one_line(f"request {entry.name}")
+                label = _asked(entry)
             case "timer":
                 name, label = f"timer of {entry.detail}", ""
             case _:
@@ -159,6 +165,8 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
                 name, status = "retry now", entry.status
             case "paused":
                 name, status = "paused", entry.status
+            case "reminder":
+                name = f"reminder of {entry.name}"
             case "taken":
                 name = "continued"
             case "rewound":
@@ -186,7 +194,7 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
         if entry.status not in {"pending", "retrying"}:
             return entry.status
 
-        if entry.kind == "timer":
+        if entry.kind in {"timer", "request"}:
             return "waiting"
 
         if entry.due is not None and entry.due > self.now:
@@ -258,6 +266,11 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
                 screen.print(line)
 
     def _details(self, entry: TimelineEntry) -> Iterator[tuple[str, Any]]:
+        if entry.kind == "request":
+            yield "question", entry.args[0]
+            if entry.status == "answered":
+                yield "answer", entry.result
+
         if entry.kind != "activity":
             return
 
@@ -272,6 +285,15 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
 
         if entry.status == "completed":
             yield "result", entry.result
+
+
+def _asked(entry: TimelineEntry) -> str:
+    """Return what people were asked, and what they answered."""
+    asked = _format.one_line(entry.summary or entry.key) or _format.arguments(entry.args)
+    if entry.status != "answered":
+        return asked
+
+    return f"{asked}: {_format.compact(entry.result)} {_format.one_line(entry.detail)}"
 
 
 def _what(screen: Screen, row: _Row, name: int) -> str:

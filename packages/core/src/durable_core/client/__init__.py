@@ -6,12 +6,14 @@ from ._client import Client
 from ._execution import WorkflowExecution, WorkflowExecutionStatus
 from ._handle import WorkflowHandle
 from ._history import WorkflowHistory
+from ._requests import HumanRequest
 from ._timeline import TimelineEntry
 from ._updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from ._with_start import WithStartWorkflowOperation
 
 __all__ = [
     "Client",
+    "HumanRequest",
     "TimelineEntry",
     "WithStartWorkflowOperation",
     "WorkflowExecution",

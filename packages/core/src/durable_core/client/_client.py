@@ -13,7 +13,9 @@ from durable_core.exceptions import WorkflowNotFoundError
 from durable_core.history import Payload, SignalReceived
 from durable_core.payloads._failures import Registry
 from durable_core.payloads._sent import encoded
+from durable_core.stores import RequestFilter
 
+from . import _requests
 from ._changes import Changes
 from ._execution import WorkflowExecution, WorkflowExecutionStatus, execution_of
 from ._handle import WorkflowHandle
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from durable_core.worker import Worker
     from durable_core.worker._owned import OwnedRun
     from durable_core.workflow._defn import Definition
+
+    from ._requests import HumanRequest
 
 __all__ = ["Client"]
 
@@ -350,6 +354,50 @@ class Client:
         )
         for row in rows:
             yield execution_of(row)
+
+    async def list_requests(
+        self,
+        *,
+        kind: str | None = None,
+        workflow_type: str | None = None,
+        workflow_id: str | None = None,
+        limit: int | None = None,
+        after: HumanRequest | None = None,
+    ) -> AsyncIterator[HumanRequest]:
+        """Yield requests of open runs that nobody has answered, those that wait longest first.
+
+        Args:
+            kind: Only requests of this kind.
+            workflow_type: Only those of runs of this workflow.
+            workflow_id: Only those of the run with this id.
+            limit: At most so many; None for all.
+            after: The last of those that were listed before; only later ones follow.
+        """
+        which = RequestFilter(kind, workflow_type, workflow_id)
+        async for found in _requests.listed(self, which, limit=limit, after=after):
+            yield found
+
+    async def answer(
+        self, request: HumanRequest, value: Any, *, by: str | None = None, note: str = ""
+    ) -> None:
+        """Answer a request; return when that is durable. Its run then gets it, whatever happens.
+
+        Of several answers to one request, from any process, one is taken.
+
+        Args:
+            request: From `list_requests` or `WorkflowHandle.requests`.
+            value: The answer: JSON's own types, or anything that can be recorded.
+            by: Who gives it; the client's identity by default.
+            note: For the run, and for its history.
+
+        Raises:
+            AnswerError: The value does not fit what the request asks for.
+            RequestClosedError: It was answered before, or withdrawn, or its run has ended.
+            EncodeError: The value cannot be recorded.
+            TypeError: ``by`` or ``note`` is no text.
+            StoreError: The answer could not be written.
+        """
+        await _requests.answer(self, request, value, by=by, note=note)
 
     async def run_row(self, workflow_id: str, run_id: str | None) -> RunRow:
         """Return the row of a run.

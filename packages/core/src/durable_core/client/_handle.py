@@ -20,7 +20,7 @@ from durable_core.worker._owned import LostRunError
 from durable_core.workflow import _handlers
 
 from . import _standing
-from ._reference import RunReference
+from ._asked import AskingRun
 from ._replayed import replayed
 from ._updates import Update, WorkflowUpdateHandle, WorkflowUpdateStage
 
@@ -35,7 +35,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class WorkflowHandle(RunReference, Generic[R]):
+class WorkflowHandle(AskingRun, Generic[R]):
     """One run, or, without ``run_id``, whichever run of the workflow id is open or newest.
 
     Get one from `Client.start_workflow` or `Client.get_workflow_handle`; it is valid as long as its

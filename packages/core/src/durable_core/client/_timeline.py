@@ -23,8 +23,9 @@ class TimelineEntry:
     Attributes:
         kind: What it is.
         seq: Number of its command; 0 for what is no command.
-        name, key, summary: Of an activity; the name also of a signal, an update or a note, the key
-            also the id of an update, of a child, or of the run that was ``told`` something.
+        name, key, summary: Of an activity or a request; the name also of a signal, an update or a
+            note, the key also the id of an update, of a child, or of the run that was ``told``
+            something.
         status: ``completed``, ``failed``, ``cancelled``, ``fired``, ``pending``, ``retrying``,
             ``set aside``, …
         time: When it was asked for, or happened; seconds since the epoch.
@@ -47,6 +48,8 @@ class TimelineEntry:
         "cancel",
         "told",
         "retry",
+        "request",
+        "reminder",
         "paused",
         "taken",
         "rewound",
@@ -104,8 +107,11 @@ def timeline_of(history: WorkflowHistory) -> list[TimelineEntry]:
 
         for command in activation.commands:
             seq = getattr(command, "seq", 0)
-            cancels = isinstance(command, h.CancelActivity | h.CancelTimer)
-            (settled_in if cancels else asked_in)[seq] = activation.number
+            if isinstance(command, h.CancelActivity | h.CancelTimer | h.WithdrawRequest):
+                settled_in[seq] = activation.number
+            elif not isinstance(command, h.RemindPeople):
+                asked_in[seq] = activation.number
+
             _open(history, entries, others, command, activation.time)
 
         others += [(activation.time, _note(n, activation.time)) for n in activation.notes]
@@ -187,6 +193,30 @@ def _open(
                 args=_value(command.args),
                 detail="" if command.policy == "terminate" else command.policy,
             )
+        case h.AskPeople():
+            entries[command.seq] = TimelineEntry(
+                kind="request",
+                status="pending",
+                time=time,
+                seq=command.seq,
+                name=command.kind,
+                key=command.key,
+                summary=command.summary,
+                args=_value(command.args),
+                due=command.due,
+            )
+        case h.RemindPeople():
+            asked = entries.get(command.seq)
+            name = "" if asked is None else asked.name
+            detail = f"reminder {command.number}: nobody has answered"
+            reminder = TimelineEntry(
+                kind="reminder", status="noted", time=time, name=name, detail=detail
+            )
+            others.append((time, reminder))
+        case h.WithdrawRequest():
+            if command.seq in entries:
+                status = "timed out" if command.timed_out else "withdrawn"
+                entries[command.seq] = _replace(entries[command.seq], status=status, ended=time)
         case h.CancelActivity() | h.CancelTimer():
             if command.seq in entries:
                 # Unless the code waits for what the body makes of it.
@@ -370,6 +400,11 @@ def _settle(entries: dict[int, TimelineEntry], event: h.Event, time: float | Non
             status = "failed" if event.refused else "delivered"
             detail = event.refused or entry.detail
             entries[seq] = _replace(entry, status=status, ended=time, detail=detail)
+        case h.RequestAnswered():
+            detail = f"by {event.by}" + (f": {event.note}" if event.note else "")
+            entries[seq] = _replace(
+                entry, status="answered", ended=time, result=_value(event.value), detail=detail
+            )
         case _:
             pass
 

@@ -6,7 +6,7 @@ import contextvars
 import logging
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 import msgspec
@@ -20,9 +20,7 @@ from durable_core.history import (
     Note,
     Payload,
     ScheduleActivity,
-    StartChild,
     StartTimer,
-    TellRun,
 )
 from durable_core.payloads import _digest, _faithful, _json
 from durable_core.payloads._texts import Texts
@@ -37,9 +35,7 @@ if TYPE_CHECKING:
     from durable_core.workflow._defn import Definition as WorkflowDefinition
 
     from ._loop import Timer, WorkflowLoop
-    from ._match import Expected
-
-Asking = TypeVar("Asking", TellRun, StartChild)
+    from ._match import Asks, Expected
 
 __all__ = ["Commands", "Host", "Pending", "idempotency_key"]
 
@@ -290,20 +286,20 @@ class Commands:
             handle.seq = seq
             self.timers[seq] = handle
 
-    # Other runs
+    # Other runs, and people
 
-    def ask(self, command: Asking, args: tuple[Any, ...], types: tuple[Any, ...]) -> Asking:
-        """Ask for what another run is to do; return what is recorded in its place.
+    def ask(self, command: Asks, args: tuple[Any, ...], types: tuple[Any, ...]) -> Asks:
+        """Ask for what another run, or people, are to do; return what is recorded in its place.
 
         Args:
             command: What is asked for.
-            args: For the other run.
+            args: For the other run, or the question.
             types: Theirs.
         """
         if self.expected is None:
             self.collected.commands.append(command)
         else:
-            command = self.expected.asked(command, args, types)
+            command = self.expected.same(command, args, types)
 
         self.next_seq = max(self.next_seq, command.seq + 1)
         return command

@@ -15,17 +15,20 @@ from durable_core.exceptions import NonDeterminismError
 from durable_core.history import (
     Activation,
     AnswerUpdate,
+    AskPeople,
     CancelActivity,
     CancelTimer,
     CompleteRun,
     ContinueRun,
     FailRun,
     Payload,
+    RemindPeople,
     ScheduleActivity,
     StartChild,
     StartTimer,
     TellRun,
     TerminateRun,
+    WithdrawRequest,
 )
 from durable_core.payloads import _digest
 
@@ -35,11 +38,10 @@ if TYPE_CHECKING:
     from durable_core.adapter import Unit
     from durable_core.history import Command
 
-Asking = TypeVar("Asking", TellRun, StartChild)
-
 __all__ = ["Expected", "describe", "python_version", "waiting_line"]
 
 Identity = tuple[str, str, int]
+Asks = TypeVar("Asks", TellRun, StartChild, AskPeople)
 
 
 def python_version() -> str:
@@ -65,6 +67,13 @@ def describe(command: Command) -> str:
         case StartChild():
             key = f" id {command.key!r}" if command.key else ""
             return f"child {command.workflow_type!r}{key} #{command.occurrence}"
+        case AskPeople():
+            key = f" key {command.key!r}" if command.key else ""
+            return f"request {command.kind!r}{key} #{command.occurrence}"
+        case RemindPeople():
+            return f"reminder {command.number} of request {command.seq}"
+        case WithdrawRequest():
+            return f"withdrawal of request {command.seq}"
         case AnswerUpdate():
             return f"answer of the update {command.request!r}"
         case ContinueRun():
@@ -158,14 +167,14 @@ class Expected:
         expected = self._left() if found is None else describe(found)
         raise self.error(expected, f"timer of {delay:g} s #{occurrence}")
 
-    def asked(self, command: Asking, args: tuple[Any, ...], types: tuple[Any, ...]) -> Asking:
-        """Return the recorded command that asks the same of another run.
+    def same(self, command: Asks, args: tuple[Any, ...], types: tuple[Any, ...]) -> Asks:
+        """Return the recorded command that asks the same of another run, or of people.
 
         Raises:
             NonDeterminismError: There is none, or its arguments differ.
         """
         # The type is part of the identity.
-        found = cast("Asking", self.other(command))
+        found = cast("Asks", self.other(command))
         if found.digest != command.digest:
             what = describe(found)
             path = _digest.difference(found.args.data, args, types, what=what)
@@ -251,8 +260,12 @@ class Expected:
 
 def _identity(command: Command) -> tuple[type, int | str]:
     match command:
-        case CancelActivity() | CancelTimer():
+        case CancelActivity() | CancelTimer() | WithdrawRequest():
             return type(command), command.seq
+        case RemindPeople():
+            return type(command), f"{command.seq} {command.number}"
+        case AskPeople():
+            return type(command), f"{command.kind}\0{command.key}\0{command.occurrence}"
         case AnswerUpdate():
             return type(command), command.request
         case TellRun():

@@ -31,6 +31,7 @@ from durable_core.history import (
     ContinueRun,
     FailRun,
     Payload,
+    RequestAnswered,
     RetryAsked,
     Rewound,
     RunTold,
@@ -53,16 +54,18 @@ from ._handlers import Handlers
 from ._loop import Timer, WorkflowTask, new_loop
 from ._match import Expected, waiting_line
 from ._others import Others
+from ._requests import Requests, answers_first, in_turns
 from ._updates import Updates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
-    from durable_core.adapter import Unit
+    from durable_core.adapter import Request, Unit
     from durable_core.history import Command, Ending, Event, Failure, Start
     from durable_core.workflow._defn import Definition
 
     from ._handle import ActivityFuture
+    from ._requests import RequestFuture
 
 __all__ = ["Run"]
 
@@ -80,6 +83,7 @@ class Run(Facts):
         handlers: What handles its signals, queries and updates.
         blame: Judges what its code raises.
         updates: Its updates.
+        requests: What it asks people.
         resources: Live objects that were attached to the run in this process, by role.
         wake: Set by the owner; called, in any thread, when the run can only fail from now on, and
             nothing that it waits for may ever come.
@@ -111,6 +115,7 @@ class Run(Facts):
         self.updates = Updates(self, self.handlers, host.failures)
         self._others = Others(self._commands, self._loop)
         self._children = Children(start, self._commands, self._loop, self._others, self.blame)
+        self.requests = Requests(self._commands, self._loop)
         self._python = start.python
         self._args: tuple[Any, ...] = ()
         self._main: asyncio.Task[Any] | None = None
@@ -243,17 +248,20 @@ class Run(Facts):
             came = events
             if not self.replaying:
                 self.updates.rejected.clear()
-                events = tuple(e for e in events if self._admits(e))
+                events = answers_first(e for e in events if self._admits(e))
                 if begun and came and not events:
                     return None
 
-            for event in events * 2 if planted("event.twice") else events:
-                self._apply(event)
+            for turn in in_turns(events * 2 if planted("event.twice") else events):
+                for event in turn:
+                    self._apply(event)
 
-            if not begun:
-                self._begin()
+                if not begun:
+                    begun = True
+                    self._begin()
 
-            loop.drain()
+                loop.drain()
+
             if loop.error is not None:
                 raise loop.error
 
@@ -375,6 +383,8 @@ class Run(Facts):
                 self.handlers.signal(event)
             case UpdateReceived():
                 self.updates.begin(event)
+            case RequestAnswered():
+                self.requests.answered(event)
             case RunTold():
                 self._others.told(event)
             case ChildStarted():
@@ -441,6 +451,11 @@ class Run(Facts):
         """Ask for a unit; see `durable_core.adapter.Engine.schedule`."""
         self._check_usable()
         return self._commands.schedule(unit)
+
+    def request(self, request: Request) -> RequestFuture:
+        """Put a question to people; see `durable_core.adapter.Engine.request`."""
+        self._check_usable()
+        return self.requests.ask(request)
 
     @property
     def told_later(self) -> Iterable[int]:

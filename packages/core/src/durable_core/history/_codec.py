@@ -34,6 +34,7 @@ __all__ = [
     "may_refer",
     "pending_from",
     "references",
+    "request_from",
     "resolve",
     "start_from",
 ]
@@ -45,6 +46,7 @@ _activation = msgspec.msgpack.Decoder(r.Activation)
 _start = msgspec.msgpack.Decoder(r.Start)
 _event: msgspec.msgpack.Decoder[e.Event] = msgspec.msgpack.Decoder(e.Event)
 _pending = msgspec.msgpack.Decoder(r.PendingActivity)
+_request = msgspec.msgpack.Decoder(r.PendingRequest)
 _answer = msgspec.msgpack.Decoder(c.AnswerUpdate)
 
 _REF = b"ref"  # how the field is named in bytes that have it
@@ -129,6 +131,15 @@ def pending_from(data: bytes) -> r.PendingActivity:
         StoreCorruptError: The bytes are not a pending activity.
     """
     return _decode(_pending, data, "a pending activity")
+
+
+def request_from(data: bytes) -> r.PendingRequest:
+    """Return the pending request that these bytes hold; the question may be a reference.
+
+    Raises:
+        StoreCorruptError: The bytes are not a pending request.
+    """
+    return _decode(_request, data, "a pending request")
 
 
 def answer_from(data: bytes) -> c.AnswerUpdate:
@@ -258,10 +269,21 @@ def _map_payloads(record: Any, change: Callable[[p.Payload], p.Payload]) -> Any:
 
             return msgspec.structs.replace(record, result=given)
         case (
-            e.SignalReceived() | e.UpdateReceived() | c.TellRun() | c.StartChild() | c.ContinueRun()
+            e.SignalReceived()
+            | e.UpdateReceived()
+            | c.TellRun()
+            | c.StartChild()
+            | c.ContinueRun()
+            | c.AskPeople()
         ):
             args = change(record.args)
             return record if args is record.args else msgspec.structs.replace(record, args=args)
+        case e.RequestAnswered():
+            value = change(record.value)
+            return record if value is record.value else msgspec.structs.replace(record, value=value)
+        case r.PendingRequest():
+            asked = _map_payloads(record.asked, change)
+            return record if asked is record.asked else msgspec.structs.replace(record, asked=asked)
         case r.Start():
             args, memo = change(record.args), record.memo and change(record.memo)
             if args is record.args and memo is record.memo:

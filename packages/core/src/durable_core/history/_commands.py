@@ -10,6 +10,7 @@ from ._parts import Failure, Payload
 
 __all__ = [
     "AnswerUpdate",
+    "AskPeople",
     "CancelActivity",
     "CancelTimer",
     "Command",
@@ -17,11 +18,13 @@ __all__ = [
     "ContinueRun",
     "Ending",
     "FailRun",
+    "RemindPeople",
     "ScheduleActivity",
     "StartChild",
     "StartTimer",
     "TellRun",
     "TerminateRun",
+    "WithdrawRequest",
     "status_after",
 ]
 
@@ -128,6 +131,49 @@ class StartChild(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag=
     reuse: Literal["always", "failed", "never"] = "always"
 
 
+class AskPeople(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="ask"):
+    """Put a question to people. Identity: (kind, key, occurrence); the question is compared too.
+
+    Attributes:
+        args: JSON array of the question.
+        schema: JSON Schema of the answer, by which one is checked before it is taken.
+        summary: One line for people.
+        due: When it is withdrawn, in seconds since the epoch; None if it never is.
+    """
+
+    seq: int
+    kind: str
+    args: Payload
+    digest: str
+    schema: bytes
+    key: str = ""
+    occurrence: int = 1
+    summary: str = ""
+    due: float | None = None
+
+
+class RemindPeople(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="remind"):
+    """Note that nobody has answered a request yet.
+
+    Attributes:
+        number: 1 for the first reminder.
+    """
+
+    seq: int
+    number: int
+
+
+class WithdrawRequest(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="unask"):
+    """Take no answer to a request any more.
+
+    Attributes:
+        timed_out: Whether that is because its time was over.
+    """
+
+    seq: int
+    timed_out: bool = False
+
+
 class AnswerUpdate(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="answer"):
     """Tell the sender of an update what became of it: a result or a failure.
 
@@ -195,6 +241,9 @@ Command = (
     | CancelTimer
     | TellRun
     | StartChild
+    | AskPeople
+    | RemindPeople
+    | WithdrawRequest
     | AnswerUpdate
     | CompleteRun
     | ContinueRun

@@ -14,6 +14,7 @@ __all__ = [
     "ChildEnded",
     "ChildStarted",
     "Event",
+    "RequestAnswered",
     "RetryAsked",
     "Rewound",
     "RunTold",
@@ -183,6 +184,31 @@ class ChildEnded(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag=
     failure: Failure | None = None
 
 
+class RequestAnswered(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="answered"):
+    """Somebody answered a request.
+
+    Attributes:
+        seq: Number of the request's command.
+        value: JSON of the answer.
+        by: Who gave it, as its sender says.
+        note: What was said beside it.
+        client: Identity of the sender.
+        time: When it was accepted, in seconds since the epoch.
+    """
+
+    seq: int
+    value: Payload
+    by: str
+    note: str = ""
+    client: str = ""
+    time: float = 0.0
+
+    @property
+    def request(self) -> str:
+        """Id in the inbox: the same for every answer to one request, so there is one at most."""
+        return f"answer:{self.seq}"
+
+
 class Rewound(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="rewound"):
     """The run had ended and goes on: the activations from ``to`` on are set aside.
 
@@ -218,5 +244,6 @@ Event = (
     | ChildEnded
     | RetryAsked
     | WasPaused
+    | RequestAnswered
     | Rewound
 )

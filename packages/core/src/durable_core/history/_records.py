@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ._commands import Command
+from ._commands import AskPeople, Command
 from ._events import Event, Rewound
 from ._parts import Attempt, Payload
 
@@ -28,6 +28,7 @@ __all__ = [
     "Note",
     "Parent",
     "PendingActivity",
+    "PendingRequest",
     "Start",
     "effective",
 ]
@@ -136,6 +137,20 @@ class PendingActivity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False)
     retry_at: float = 0.0
     began: float | None = None
     details: bytes = b""
+
+
+class PendingRequest(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A request that nobody has answered, as its side row holds it.
+
+    Attributes:
+        asked: The command that put the question.
+        reminders: How many there were.
+        reminded: Time of the last of them, in seconds since the epoch.
+    """
+
+    asked: AskPeople
+    reminders: int = 0
+    reminded: float | None = None
 
 
 def effective(activations: Iterable[Activation]) -> list[Activation]:

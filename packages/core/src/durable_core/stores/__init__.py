@@ -17,6 +17,8 @@ from ._rows import (
     PendingRow,
     Post,
     ReplyRow,
+    RequestFilter,
+    RequestRow,
     Reuse,
     RunRow,
 )
@@ -35,6 +37,8 @@ __all__ = [
     "PendingRow",
     "Post",
     "ReplyRow",
+    "RequestFilter",
+    "RequestRow",
     "Reuse",
     "RunRow",
     "Store",

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         Loaded,
         Outcome,
         ReplyRow,
+        RequestFilter,
+        RequestRow,
         Reuse,
         RunRow,
     )
@@ -64,6 +66,14 @@ class Store(Protocol):
         """Put an event into the inbox of an open run; refused if the run has ended.
 
         An update that has a reply, or waits already, is accepted and not put there again.
+        """
+        ...
+
+    def answer(self, run_id: str, seq: int, row: InboxRow) -> asyncio.Future[Outcome]:
+        """Put the answer to a request into the inbox of its run.
+
+        Refused unless the request is open: people were asked, nobody has answered, and it was not
+        withdrawn. Of several answers one is accepted, whatever sends them.
         """
         ...
 
@@ -231,6 +241,24 @@ class Store(Protocol):
         self, namespace: str, *, workflow_type: str | None, status: str | None, limit: int
     ) -> Sequence[RunRow]:
         """Return runs, newest first."""
+        ...
+
+    async def requests(
+        self,
+        namespace: str,
+        which: RequestFilter,
+        *,
+        after: tuple[float, str, int] | None,
+        limit: int,
+    ) -> Sequence[RequestRow]:
+        """Return requests of open runs that nobody has answered, those that wait longest first.
+
+        Args:
+            namespace: Of the runs.
+            which: Only these.
+            after: Time, run and number of the last one that was returned before.
+            limit: At most so many.
+        """
         ...
 
     async def check(self) -> Health:

@@ -23,6 +23,8 @@ __all__ = [
     "PendingRow",
     "Post",
     "ReplyRow",
+    "RequestFilter",
+    "RequestRow",
     "Reuse",
     "RunRow",
 ]
@@ -90,7 +92,11 @@ class Pause(msgspec.Struct, frozen=True):
 
 
 class PendingRow(msgspec.Struct, frozen=True):
-    """Work without an outcome: an activity or a timer."""
+    """Work without an outcome: an activity, a timer, or a request to people.
+
+    Attributes:
+        since: When people were asked, in seconds since the epoch.
+    """
 
     seq: int
     kind: str
@@ -98,6 +104,7 @@ class PendingRow(msgspec.Struct, frozen=True):
     key: str = ""
     due: float | None = None
     data: bytes = b""
+    since: float | None = None
 
 
 class InboxRow(msgspec.Struct, frozen=True):
@@ -156,6 +163,32 @@ class Child(NewRun, frozen=True, kw_only=True):
     refused: InboxRow
 
 
+class RequestFilter(msgspec.Struct, frozen=True):
+    """Which requests are wanted; None for any."""
+
+    kind: str | None = None
+    workflow_type: str | None = None
+    workflow_id: str | None = None
+    run_id: str | None = None
+
+
+class RequestRow(msgspec.Struct, frozen=True):
+    """A request that nobody has answered, of any run.
+
+    Attributes:
+        since: When people were asked, in seconds since the epoch.
+        data: Bytes of the `PendingRequest`; it may refer to items of the run's lineage.
+    """
+
+    run_id: str
+    workflow_id: str
+    workflow_type: str
+    lineage: str
+    seq: int
+    since: float
+    data: bytes
+
+
 class ReplyRow(msgspec.Struct, frozen=True):
     """What became of an update, for whoever waits for it or asks again.
 
@@ -192,6 +225,8 @@ class Append(msgspec.Struct, kw_only=True):
         items: Items to add, by address.
         pending: Work to add or to replace.
         resolved: Numbers of the commands whose work has an outcome.
+        withdrawn: Those of them that are requests and get no answer: if one of these has an unread
+            answer, the append is refused.
         taken: Ids of the inbox rows that became events.
         inbox: Events to put into the inbox instead of into an activation.
         children: Runs that it starts; they exist, or are refused, before anything is posted.
@@ -221,6 +256,7 @@ class Append(msgspec.Struct, kw_only=True):
     items: Mapping[str, bytes] = msgspec.field(default_factory=dict[str, bytes])
     pending: Sequence[PendingRow] = ()
     resolved: Sequence[int] = ()
+    withdrawn: Sequence[int] = ()
     taken: Sequence[int] = ()
     inbox: Sequence[InboxRow] = ()
     children: Sequence[Child] = ()

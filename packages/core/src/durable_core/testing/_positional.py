@@ -23,7 +23,7 @@ from durable_core import _clock
 from durable_core import exceptions as ex
 from durable_core._signatures import modules_of, signature
 from durable_core.activity import _context
-from durable_core.adapter import Capabilities, Unit
+from durable_core.adapter import Answer, Capabilities, Request, Unit
 from durable_core.engine._blame import is_of
 from durable_core.engine._handle import ActivityFuture
 from durable_core.engine._loop import Timer, WorkflowTask, new_loop
@@ -395,6 +395,13 @@ class _Execution:
         context = contextvars.copy_context() if unit.in_context else self._context.copy()
         self._units[position] = (unit, args, future, context)
         return future
+
+    def request(self, request: Request) -> asyncio.Future[Answer[Any]]:
+        """Refuse: nobody is there to be asked."""
+        raise ex.NotSupported(
+            f"the positional engine cannot ask people for {request.kind!r}: its capability "
+            "`requests` says so"
+        )
 
     def annotate(self, name: str, value: Any) -> None:
         """Check that the fact has a JSON form, and forget it."""

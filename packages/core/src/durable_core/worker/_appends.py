@@ -12,7 +12,16 @@ from msgspec.structs import replace
 
 from durable_core import _defaults, history
 from durable_core import exceptions as ex
-from durable_core.history import CancelActivity, CancelTimer, ScheduleActivity, StartTimer
+from durable_core.history import (
+    AskPeople,
+    CancelActivity,
+    CancelTimer,
+    ContinueRun,
+    RemindPeople,
+    ScheduleActivity,
+    StartTimer,
+    WithdrawRequest,
+)
 from durable_core.stores import Append, Outcome, PendingRow, Reuse, RunRow
 
 from . import _takeover
@@ -95,11 +104,19 @@ class Appends:
         resolved += [
             c.seq for c in activation.commands if isinstance(c, (CancelActivity, CancelTimer))
         ]
+        withdrawn = [c.seq for c in activation.commands if isinstance(c, WithdrawRequest)]
+        if isinstance(run.closed, ContinueRun):
+            # What the run that takes its place does not wait for.
+            withdrawn += run.requests.waiting
+
+        resolved += withdrawn
         pending: list[PendingRow] = []
         if run.closed is not None:
-            resolved += [*run.pending, *run.timers]
+            resolved += [*run.pending, *run.timers, *run.requests.waiting]
         else:
-            pending = [row for c in activation.commands if (row := _side_row(run, c)) is not None]
+            pending = [
+                row for c in activation.commands if (row := _side_row(run, c, packer)) is not None
+            ]
             # Else an attempt that was asked for would be hours away again after a crash.
             pending += [_takeover.activity_row(p, s) for p, s in sooner if p.seq in run.pending]
 
@@ -112,6 +129,7 @@ class Appends:
             items=packer.items,
             pending=pending,
             resolved=resolved,
+            withdrawn=withdrawn,
             taken=rows,
             children=children_of(run.start, activation),
             successor=successor_of(run.start, self._row, activation),
@@ -200,12 +218,16 @@ class Appends:
         )
 
 
-def _side_row(run: Run, command: history.Command) -> PendingRow | None:
+def _side_row(run: Run, command: history.Command, packer: history.Packer) -> PendingRow | None:
     if isinstance(command, ScheduleActivity) and command.seq in run.pending:
         return PendingRow(seq=command.seq, kind="activity", name=command.name, key=command.key)
 
     if isinstance(command, StartTimer):
         return PendingRow(seq=command.seq, kind="timer", due=command.due)
+
+    if isinstance(command, (AskPeople, RemindPeople)):
+        asked = run.requests.waiting.get(command.seq)
+        return None if asked is None else _takeover.request_row(asked, packer)
 
     return None
 

@@ -146,7 +146,7 @@ class OwnedRun:
 
         settled = {getattr(a.event, "seq", -1) for a in self._events}
         resumed = _takeover.resumed(run, loaded, settled, now, lost=lost)
-        rows = _takeover.rows_of(run, resumed, timers=rewind is not None)
+        rows = _takeover.rows_of(run, resumed, None if rewind is None else settled)
         revives = [] if rewind is None else [*run.open_children.values()]
         claim = self._appends.claim(rows, reopen=rewind is not None, revives=revives)
         # Nothing is activated before it goes on below.

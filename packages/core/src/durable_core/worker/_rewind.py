@@ -16,12 +16,14 @@ from durable_core.history import (
     Activation,
     ActivityCompleted,
     ActivityFailed,
+    AskPeople,
     CancelRequested,
     ChildEnded,
     ChildStarted,
     CompleteRun,
     Event,
     FailRun,
+    RequestAnswered,
     Rewound,
     ScheduleActivity,
     SignalReceived,
@@ -56,7 +58,7 @@ class Rewind(msgspec.Struct, frozen=True):
 
     def still_wanted(self, run: Run) -> list[Event]:
         """Return those of the events that the run, rebuilt from what is kept, waits for."""
-        waiting = {*run.pending, *run.timers, *run.told_later}
+        waiting = {*run.pending, *run.timers, *run.told_later, *run.requests.waiting}
         return [
             e
             for e in self.events
@@ -123,9 +125,9 @@ def _timed_since(activations: Sequence[Activation]) -> int:
         return last.number
 
     later = [a for a in activations if a.number >= started.number]
-    calls = (ScheduleActivity, StartChild)
+    calls = (ScheduleActivity, StartChild, AskPeople)
     asked = {c.seq for a in later for c in a.commands if isinstance(c, calls)}
-    kinds = (ActivityCompleted, ActivityFailed, ChildEnded)
+    kinds = (ActivityCompleted, ActivityFailed, ChildEnded, RequestAnswered)
     achieved = any(isinstance(e, kinds) and e.seq in asked for a in later for e in a.events)
     return last.number if achieved else started.number
 

@@ -9,7 +9,14 @@ from msgspec.structs import replace
 
 from durable_core import exceptions as ex
 from durable_core import history
-from durable_core.history import Attempt, Event, PendingActivity, Rewound, UpdateReceived
+from durable_core.history import (
+    Attempt,
+    Event,
+    PendingActivity,
+    PendingRequest,
+    Rewound,
+    UpdateReceived,
+)
 from durable_core.stores import PendingRow, _stalls
 
 from ._bodies import backoff_of_lost
@@ -17,7 +24,7 @@ from ._bodies import backoff_of_lost
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from durable_core.engine import Pending, Run
+    from durable_core.engine import Pending, RequestFuture, Run
     from durable_core.stores import Loaded, RunRow
 
     from ._rewind import Rewind
@@ -26,6 +33,7 @@ __all__ = [
     "activity_row",
     "check_crash_loop",
     "inbox_of",
+    "request_row",
     "resumed",
     "rewound",
     "rows_of",
@@ -104,13 +112,29 @@ def rewound(
     return first, kept
 
 
-def rows_of(run: Run, states: Mapping[int, PendingActivity], *, timers: bool) -> list[PendingRow]:
-    """Return the side rows of the work that a run has under way."""
+def rows_of(
+    run: Run, states: Mapping[int, PendingActivity], settled: Collection[int] | None
+) -> list[PendingRow]:
+    """Return the side rows of the work that a run has under way.
+
+    Args:
+        run: Rebuilt from the record.
+        states: What is known of each activity without an outcome.
+        settled: Numbers of what has an outcome that is delivered again, of a run that had ended
+            and so lost all its rows; None for any other run.
+    """
     rows = [activity_row(run.pending[seq], state) for seq, state in states.items()]
-    if timers:
+    if settled is not None:
         rows += [
             PendingRow(seq=seq, kind="timer", due=handle.when())
             for seq, handle in run.timers.items()
+        ]
+        packer = history.Packer(run.start.lineage)
+        # Nobody may answer again what was answered.
+        rows += [
+            request_row(asked, packer)
+            for seq, asked in run.requests.waiting.items()
+            if seq not in settled
         ]
 
     return rows
@@ -121,6 +145,21 @@ def activity_row(pending: Pending, state: PendingActivity) -> PendingRow:
     unit = pending.unit
     data = history.Packer("").pack(state)
     return PendingRow(state.seq, "activity", unit.name, unit.key, None, data)
+
+
+def request_row(asked: RequestFuture, packer: history.Packer) -> PendingRow:
+    """Return the side row of a request to people."""
+    state = PendingRequest(asked.asked, asked.reminders, asked.reminded)
+    command = asked.asked
+    return PendingRow(
+        seq=command.seq,
+        kind="request",
+        name=command.kind,
+        key=command.key,
+        due=command.due,
+        data=packer.pack(state),
+        since=asked.since,
+    )
 
 
 def check_crash_loop(row: RunRow, instance: _stalls.Instance) -> None:

@@ -49,6 +49,7 @@ from ._external import (
     get_external_workflow_handle_for,
 )
 from ._handlers import HandlerUnfinishedPolicy, UpdateMethod, query, signal, update
+from ._people import Answer, request
 from ._setting import (
     all_handlers_finished,
     get_dynamic_query_handler,
@@ -69,6 +70,7 @@ from ._waiting import as_completed, wait
 __all__ = [
     "ActivityCancellationType",
     "ActivityHandle",
+    "Answer",
     "ChildWorkflowCancellationType",
     "ChildWorkflowHandle",
     "ContinueAsNewError",
@@ -106,6 +108,7 @@ __all__ = [
     "payload_converter",
     "query",
     "random",
+    "request",
     "run",
     "set_dynamic_query_handler",
     "set_dynamic_signal_handler",

@@ -39,6 +39,7 @@ __all__ = [
     "payload_converter",
     "random",
     "runtime",
+    "seconds",
     "sleep",
     "time",
     "time_ns",
@@ -311,15 +312,20 @@ async def sleep(duration: timedelta | float) -> None:
         NotInWorkflowError: Called outside workflow code.
     """
     runtime()
-    await asyncio.sleep(_seconds(duration, "sleep for"))
+    await asyncio.sleep(seconds(duration, "sleep for"))
 
 
-def _seconds(duration: timedelta | float, what: str) -> float:
-    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-    if seconds < 0:
+def seconds(duration: timedelta | float, what: str) -> float:
+    """Return a duration in seconds.
+
+    Raises:
+        ValueError: It is negative.
+    """
+    found = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    if found < 0:
         raise ValueError(f"cannot {what} {duration}: a duration must not be negative")
 
-    return seconds
+    return found
 
 
 async def wait_condition(
@@ -344,7 +350,7 @@ async def wait_condition(
         await engine.until(fn)
         return
 
-    limit = _seconds(timeout, "wait for")
+    limit = seconds(timeout, "wait for")
     async with asyncio.timeout(limit):
         await engine.until(fn)
 

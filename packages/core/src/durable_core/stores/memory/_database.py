@@ -32,6 +32,8 @@ from durable_core.stores._rows import (
     Outcome,
     PendingRow,
     ReplyRow,
+    RequestFilter,
+    RequestRow,
     Reuse,
     RunRow,
 )
@@ -201,6 +203,9 @@ class Database:
         if not may:
             return False
 
+        if not {f"answer:{seq}" for seq in append.withdrawn}.isdisjoint(_requests_in(run)):
+            return False
+
         passes_on = append.status in {"running", "continued_as_new"}
         return passes_on or len(run.inbox) == len(append.taken)
 
@@ -259,6 +264,20 @@ class Database:
             self._put(run, row)
             self._add_items(lineage, items)
 
+        self.version += 1
+        return Outcome.ACCEPTED
+
+    def answer(self, run_id: str, seq: int, row: InboxRow) -> Outcome:
+        """Put the answer to an open request into the inbox of its run."""
+        run = self._runs.get(run_id)
+        asked = None if run is None else run.pending.get(seq)
+        if run is None or run.row.status != "running" or asked is None or asked.kind != "request":
+            return Outcome.REFUSED
+
+        if row.request in _requests_in(run):
+            return Outcome.REFUSED
+
+        self._put(run, row)
         self.version += 1
         return Outcome.ACCEPTED
 
@@ -519,6 +538,44 @@ class Database:
         ]
         return sorted(found, key=lambda r: (r.started, r.run_id), reverse=True)[:limit]
 
+    def requests(
+        self,
+        namespace: str,
+        which: RequestFilter,
+        after: tuple[float, str, int] | None,
+        limit: int,
+    ) -> list[RequestRow]:
+        """Return requests that nobody has answered, those that wait longest first."""
+        found: list[RequestRow] = []
+        for run in self._runs.values():
+            row = run.row
+            if row.namespace != namespace or row.status != "running":
+                continue
+
+            answered = _requests_in(run)
+            for p in run.pending.values():
+                fits = (
+                    which.kind in (None, p.name)
+                    and which.workflow_type in (None, row.workflow_type)
+                    and which.workflow_id in (None, row.workflow_id)
+                    and which.run_id in (None, row.run_id)
+                )
+                if p.kind == "request" and fits and f"answer:{p.seq}" not in answered:
+                    found.append(
+                        RequestRow(
+                            row.run_id,
+                            row.workflow_id,
+                            row.workflow_type,
+                            row.lineage,
+                            p.seq,
+                            p.since or 0.0,
+                            p.data,
+                        )
+                    )
+
+        found = [r for r in found if after is None or (r.since, r.run_id, r.seq) > after]
+        return sorted(found, key=lambda r: (r.since, r.run_id, r.seq))[:limit]
+
     def health(self) -> Health:
         """Return who works here; memory is not damaged."""
         living = [w.identity for w in self._workers.values() if w.alive]
@@ -567,6 +624,11 @@ class Database:
     def _add_items(self, lineage: str, items: Mapping[str, bytes]) -> None:
         for address, data in items.items():
             self._items.setdefault((lineage, address), data)
+
+
+def _requests_in(run: _Run) -> set[str]:
+    """Return the ids of the events that wait for a run."""
+    return {event.request for event in run.inbox.values()}
 
 
 def _is_free(row: RunRow) -> bool:

@@ -19,6 +19,8 @@ from durable_core.stores._rows import (
     Loaded,
     Outcome,
     ReplyRow,
+    RequestFilter,
+    RequestRow,
     Reuse,
     RunRow,
 )
@@ -89,6 +91,10 @@ class MemoryStore:
     ) -> asyncio.Future[Outcome]:
         """Put an event into the inbox of an open run."""
         return self._write(lambda d: d.send(run_id, row, lineage, items))
+
+    def answer(self, run_id: str, seq: int, row: InboxRow) -> asyncio.Future[Outcome]:
+        """Put the answer to a request into the inbox of its run."""
+        return self._write(lambda d: d.answer(run_id, seq, row))
 
     def terminate(
         self,
@@ -228,6 +234,17 @@ class MemoryStore:
     ) -> Sequence[RunRow]:
         """Return runs, newest first."""
         return self._read(lambda d: d.newest(namespace, workflow_type, status, limit))
+
+    async def requests(
+        self,
+        namespace: str,
+        which: RequestFilter,
+        *,
+        after: tuple[float, str, int] | None,
+        limit: int,
+    ) -> Sequence[RequestRow]:
+        """Return requests that nobody has answered, those that wait longest first."""
+        return self._read(lambda d: d.requests(namespace, which, after, limit))
 
     async def check(self) -> Health:
         """Return who works on the store."""

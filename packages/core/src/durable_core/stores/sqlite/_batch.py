@@ -129,7 +129,7 @@ def write(
         resolved += [[append.run_id, seq] for seq in append.resolved]
         taken += append.taken
         for p in append.pending:
-            pending.add(append.run_id, p.seq, p.kind, p.name, p.key, p.due, blob=p.data)
+            pending.add(append.run_id, p.seq, p.kind, p.name, p.key, p.due, p.since, blob=p.data)
 
         for event in append.inbox:
             inbox.add(append.run_id, event.request, event.arrived, blob=event.data)
@@ -326,6 +326,7 @@ def _advance(
             int(a.release),
             int(a.reopen),
             a.wake,
+            list(a.withdrawn) or None,
         )
 
     moved = {r[0] for r in connection.execute(sql["advance_runs"], rows.bindings()[:1])}

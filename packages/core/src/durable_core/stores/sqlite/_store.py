@@ -27,6 +27,8 @@ from durable_core.stores._rows import (
     Outcome,
     PendingRow,
     ReplyRow,
+    RequestFilter,
+    RequestRow,
     Reuse,
     RunRow,
 )
@@ -117,6 +119,17 @@ class SqliteStore:
         return self._writer.submit(
             _batch.Send(run_id=run_id, row=row, lineage=lineage, items=items)
         )
+
+    def answer(self, run_id: str, seq: int, row: InboxRow) -> asyncio.Future[Outcome]:
+        """Put the answer to a request into the inbox of its run."""
+        self._check_process()
+
+        def answer(connection: apsw.Connection) -> Outcome:
+            values = (run_id, seq, row.request, row.arrived, row.data)
+            added = connection.execute(_SQL["insert_answer"], values).fetchall()
+            return Outcome.ACCEPTED if added else Outcome.REFUSED
+
+        return self._writer.submit(Call(answer))
 
     def terminate(
         self,
@@ -389,6 +402,21 @@ class SqliteStore:
     ) -> Sequence[RunRow]:
         """Return runs, newest first."""
         return await self._runs("runs_newest", (namespace, workflow_type, status, limit))
+
+    async def requests(
+        self,
+        namespace: str,
+        which: RequestFilter,
+        *,
+        after: tuple[float, str, int] | None,
+        limit: int,
+    ) -> Sequence[RequestRow]:
+        """Return requests that nobody has answered, those that wait longest first."""
+        first = after or (0.0, "", 0)
+        fields = (which.workflow_type, which.workflow_id, which.run_id, which.kind)
+        values = (namespace, *fields, *first, limit)
+        rows: Any = await self._read(lambda c: c.execute(_SQL["requests"], values).fetchall())
+        return [RequestRow(*row) for row in rows]
 
     async def check(self) -> Health:
         """Read every page, and return what is wrong, and who works on the store."""

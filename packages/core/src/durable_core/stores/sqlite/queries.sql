@@ -26,7 +26,7 @@ SELECT j.value ->> 0, substr(?2, 1 + (j.value ->> 1), j.value ->> 2) FROM json_e
 -- name: advance_runs
 -- Move runs on, each only if fence and number are as the writer believes; returns those moved.
 -- Columns: 0 run, 1 expected fence, 2 fence, 3 claim, 4 owner, 5 number or null, 6 status, 7 closed, 8 stall,
--- 9 inbox rows consumed, 10 release, 11 reopen, 12 wake. A claim also needs the run to have no other living
+-- 9 inbox rows consumed, 10 release, 11 reopen, 12 wake, 13 requests withdrawn, or null: none may have an unread answer. A claim also needs the run to have no other living
 -- owner, must not meet a pause, and counts as a takeover if the owner died; the end of a run needs an inbox that holds nothing but
 -- what this append consumes, unless another run takes its place.
 UPDATE run
@@ -59,6 +59,9 @@ WHERE run.id = j.value ->> 0
             OR NOT EXISTS (SELECT 1 FROM worker AS w WHERE w.id = run.owner AND w.alive))
         ELSE run.owner = j.value ->> 4
     END)
+  AND (j.value ->> 13 IS NULL OR NOT EXISTS (
+        SELECT 1 FROM json_each(j.value, '$[13]') AS w
+        JOIN inbox AS i ON i.run = run.id AND i.request = 'answer:' || w.value))
   AND (j.value ->> 6 IN ('running', 'continued_as_new') OR (SELECT count(*) FROM inbox AS i WHERE i.run = run.id) = j.value ->> 9)
 RETURNING id;
 
@@ -87,9 +90,9 @@ WHERE (run, seq) IN (SELECT j.value ->> 0, j.value ->> 1 FROM json_each(?1) AS j
 
 -- name: put_pending
 -- Add work, or replace what is known of it.
-INSERT INTO pending (run, seq, kind, name, key, due, data)
-SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4, j.value ->> 5,
-       substr(?2, 1 + (j.value ->> 6), j.value ->> 7)
+INSERT INTO pending (run, seq, kind, name, key, due, since, data)
+SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4, j.value ->> 5, j.value ->> 6,
+       substr(?2, 1 + (j.value ->> 7), j.value ->> 8)
 FROM json_each(?1) AS j
 WHERE true
 ON CONFLICT (run, seq) DO UPDATE SET due = excluded.due, data = excluded.data;
@@ -114,6 +117,26 @@ FROM json_each(?1) AS j
 WHERE EXISTS (SELECT 1 FROM run AS r WHERE r.id = j.value ->> 0 AND r.status = 'running')
   AND NOT EXISTS (SELECT 1 FROM reply AS p WHERE p.run = j.value ->> 0 AND p.request = j.value ->> 1)
 ON CONFLICT DO NOTHING;
+
+-- name: insert_answer
+-- Add the answer to a request (?2) of a run, unless the request is not open or has an answer; returns its id.
+INSERT INTO inbox (run, request, arrived, data)
+SELECT r.id, ?3, ?4, ?5 FROM run AS r JOIN pending AS p ON p.run = r.id
+WHERE r.id = ?1 AND r.status = 'running' AND p.seq = ?2 AND p.kind = 'request'
+ON CONFLICT DO NOTHING
+RETURNING id;
+
+-- name: requests
+-- Requests that nobody has answered, those that wait longest first: of the workflow ?2, the workflow id ?3, the run ?4
+-- and the kind ?5, or any where that is null; from after the request ?8 of the run ?7 that was made at ?6.
+SELECT r.id, r.workflow_id, r.workflow_type, r.lineage, p.seq, p.since, p.data
+FROM pending AS p JOIN run AS r ON r.id = p.run
+WHERE p.kind = 'request' AND r.namespace = ?1 AND r.status = 'running'
+  AND (?2 IS NULL OR r.workflow_type = ?2) AND (?3 IS NULL OR r.workflow_id = ?3) AND (?4 IS NULL OR r.id = ?4)
+  AND (?5 IS NULL OR p.name = ?5)
+  AND (p.since, p.run, p.seq) > (?6, ?7, ?8)
+  AND NOT EXISTS (SELECT 1 FROM inbox AS i WHERE i.run = p.run AND i.request = 'answer:' || p.seq)
+ORDER BY p.since, p.run, p.seq LIMIT ?9;
 
 -- name: put_replies
 -- Note what became of updates; an end stays as it is.
@@ -381,7 +404,7 @@ SELECT fence FROM activation WHERE run = ?1 AND number = ?2;
 
 -- name: pending
 -- The work of a run that has no outcome.
-SELECT seq, kind, name, key, due, data FROM pending WHERE run = ?1 ORDER BY seq;
+SELECT seq, kind, name, key, due, data, since FROM pending WHERE run = ?1 ORDER BY seq;
 
 -- name: inbox
 -- The events of a run that no activation has taken, in order of arrival.

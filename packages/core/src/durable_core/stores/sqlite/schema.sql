@@ -85,7 +85,8 @@ CREATE TABLE item (
 
 CREATE UNIQUE INDEX item_address ON item (lineage, address);
 
--- Work without an outcome, so that nobody decodes a history to find it.
+-- Work without an outcome, so that nobody decodes a history to find it. Of a request to people `since` says when
+-- they were asked.
 CREATE TABLE pending (
     run TEXT NOT NULL,
     seq INTEGER NOT NULL,
@@ -94,8 +95,11 @@ CREATE TABLE pending (
     key TEXT NOT NULL,
     due REAL,
     data BLOB,
+    since REAL,
     PRIMARY KEY (run, seq)
 ) WITHOUT ROWID;
+
+CREATE INDEX pending_requests ON pending (since, run, seq) WHERE kind = 'request';
 
 -- What became of the updates that were sent to a run, for whoever waits for it or asks again: `stage` is accepted,
 -- then completed, or rejected from the start.
