@@ -64,6 +64,18 @@ COMMANDS = (
     h.CompleteRun(result=SMALL),
     h.FailRun(failure=FAILURE, cancelled=True, culprits=(2,)),
     h.TerminateRun(failure=FAILURE, client="me", details=b"[1]"),
+    h.UpsertAttributes(
+        updates=(
+            h.Attribute(name="Customer", kind="Keyword", value="ann"),
+            h.Attribute(name="Amount", kind="Int", value=-3),
+            h.Attribute(name="Score", kind="Double", value=2.0),
+            h.Attribute(name="Open", kind="Bool", value=True),
+            h.Attribute(name="Tags", kind="KeywordList", value=("a", "b")),
+            h.Attribute(name="Gone", kind="Text"),
+        ),
+        occurrence=2,
+    ),
+    h.UpsertMemo(changes=SMALL, digest="d", occurrence=3),
 )
 ACTIVATION = h.Activation(
     number=7,
@@ -135,13 +147,14 @@ LARGE_RECORDS = [
     h.UpdateReceived(name="add", args=LARGE, request="u"),
     h.AnswerUpdate(request="u", result=LARGE),
     msgspec.structs.replace(START, args=LARGE),
+    h.Activation(number=0, time=0.0, fence=1, commands=(h.UpsertMemo(changes=LARGE, digest="d"),)),
 ]
 
 
 @pytest.mark.parametrize(
     "record",
     LARGE_RECORDS,
-    ids=["result", "arguments", "end", "told", "event", "update", "answer", "input"],
+    ids=["result", "arguments", "end", "told", "event", "update", "answer", "input", "memo"],
 )
 def test_a_large_payload_leaves_its_record_and_comes_back(record):
     data, items = pack(record)

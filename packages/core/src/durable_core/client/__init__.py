@@ -6,6 +6,11 @@ from ._client import Client
 from ._execution import WorkflowExecution, WorkflowExecutionStatus
 from ._handle import WorkflowHandle
 from ._history import WorkflowHistory
+from ._listing import (
+    WorkflowExecutionAsyncIterator,
+    WorkflowExecutionCount,
+    WorkflowExecutionCountAggregationGroup,
+)
 from ._timeline import TimelineEntry
 from ._updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from ._with_start import WithStartWorkflowOperation
@@ -15,6 +20,9 @@ __all__ = [
     "TimelineEntry",
     "WithStartWorkflowOperation",
     "WorkflowExecution",
+    "WorkflowExecutionAsyncIterator",
+    "WorkflowExecutionCount",
+    "WorkflowExecutionCountAggregationGroup",
     "WorkflowExecutionStatus",
     "WorkflowHandle",
     "WorkflowHistory",

@@ -108,7 +108,8 @@ class RunReference:
         Raises:
             WorkflowNotFoundError: There is no such run.
         """
-        return execution_of(await self._row())
+        row, store = await self._row(), self._client.store
+        return execution_of(store, row, await store.visibility.profile(row.run_id))
 
     async def fetch_history(self) -> WorkflowHistory:
         """Return everything recorded of the run.

@@ -48,6 +48,7 @@ from ._handlers import Handlers
 from ._loop import Timer, WorkflowTask, new_loop
 from ._match import Expected, waiting_line
 from ._others import Others
+from ._profile import Profile
 from ._updates import Updates
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class Run(Facts):
         self._commands = Commands(start, self._loop, host, self._context, definition.module)
         self.updates = Updates(self, self.handlers, host.failures)
         self._others = Others(self._commands, self._loop)
+        self.profile = Profile(start, self._commands, self._check_usable)
         self._python = start.python
         self._args: tuple[Any, ...] = ()
         self._main: asyncio.Task[Any] | None = None

@@ -10,6 +10,7 @@ from ._codec import (
     intact,
     may_refer,
     pending_from,
+    profile_from,
     references,
     resolve,
     start_from,
@@ -25,6 +26,8 @@ from ._commands import (
     StartTimer,
     TellRun,
     TerminateRun,
+    UpsertAttributes,
+    UpsertMemo,
 )
 from ._events import (
     ActivityCancelled,
@@ -43,6 +46,7 @@ from ._events import (
 )
 from ._parts import (
     Attempt,
+    Attribute,
     Failure,
     Payload,
 )
@@ -50,6 +54,7 @@ from ._records import (
     Activation,
     Note,
     PendingActivity,
+    Profile,
     Start,
     effective,
 )
@@ -61,6 +66,7 @@ __all__ = [
     "ActivityFailed",
     "AnswerUpdate",
     "Attempt",
+    "Attribute",
     "CancelActivity",
     "CancelRequested",
     "CancelTimer",
@@ -73,6 +79,7 @@ __all__ = [
     "Packer",
     "Payload",
     "PendingActivity",
+    "Profile",
     "RetryAsked",
     "Rewound",
     "RunTold",
@@ -85,6 +92,8 @@ __all__ = [
     "TerminateRun",
     "TimerFired",
     "UpdateReceived",
+    "UpsertAttributes",
+    "UpsertMemo",
     "WasPaused",
     "activation_from",
     "answer_from",
@@ -93,6 +102,7 @@ __all__ = [
     "intact",
     "may_refer",
     "pending_from",
+    "profile_from",
     "references",
     "resolve",
     "start_from",

@@ -33,6 +33,7 @@ __all__ = [
     "intact",
     "may_refer",
     "pending_from",
+    "profile_from",
     "references",
     "resolve",
     "start_from",
@@ -45,6 +46,7 @@ _activation = msgspec.msgpack.Decoder(r.Activation)
 _start = msgspec.msgpack.Decoder(r.Start)
 _event: msgspec.msgpack.Decoder[e.Event] = msgspec.msgpack.Decoder(e.Event)
 _pending = msgspec.msgpack.Decoder(r.PendingActivity)
+_profile = msgspec.msgpack.Decoder(r.Profile)
 _answer = msgspec.msgpack.Decoder(c.AnswerUpdate)
 
 _REF = b"ref"  # how the field is named in bytes that have it
@@ -129,6 +131,15 @@ def pending_from(data: bytes) -> r.PendingActivity:
         StoreCorruptError: The bytes are not a pending activity.
     """
     return _decode(_pending, data, "a pending activity")
+
+
+def profile_from(data: bytes) -> r.Profile:
+    """Return the profile that these bytes hold.
+
+    Raises:
+        StoreCorruptError: The bytes are not a profile.
+    """
+    return _decode(_profile, data, "a profile")
 
 
 def answer_from(data: bytes) -> c.AnswerUpdate:
@@ -260,6 +271,13 @@ def _map_payloads(record: Any, change: Callable[[p.Payload], p.Payload]) -> Any:
         case e.SignalReceived() | e.UpdateReceived() | c.TellRun():
             args = change(record.args)
             return record if args is record.args else msgspec.structs.replace(record, args=args)
+        case c.UpsertMemo():
+            changes = change(record.changes)
+            return (
+                record
+                if changes is record.changes
+                else msgspec.structs.replace(record, changes=changes)
+            )
         case r.Start():
             args, memo = change(record.args), record.memo and change(record.memo)
             if args is record.args and memo is record.memo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ._parts import Failure, Payload
+from ._parts import Attribute, Failure, Payload
 
 __all__ = [
     "AnswerUpdate",
@@ -17,6 +17,8 @@ __all__ = [
     "StartTimer",
     "TellRun",
     "TerminateRun",
+    "UpsertAttributes",
+    "UpsertMemo",
 ]
 
 
@@ -140,6 +142,29 @@ class TerminateRun(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, ta
     details: bytes = b""
 
 
+class UpsertAttributes(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="attributes"):
+    """Set search attributes, or take them away. Identity: (kind, occurrence).
+
+    Attributes:
+        updates: Names, types and values; all are compared.
+    """
+
+    updates: tuple[Attribute, ...]
+    occurrence: int = 1
+
+
+class UpsertMemo(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="memo"):
+    """Change the memo. Identity: (kind, occurrence); values are compared too.
+
+    Attributes:
+        changes: JSON object; null takes a key away.
+    """
+
+    changes: Payload
+    digest: str
+    occurrence: int = 1
+
+
 Command = (
     ScheduleActivity
     | StartTimer
@@ -150,4 +175,6 @@ Command = (
     | CompleteRun
     | FailRun
     | TerminateRun
+    | UpsertAttributes
+    | UpsertMemo
 )

@@ -18,7 +18,7 @@ import msgspec
 
 from ._commands import Command
 from ._events import Event, Rewound
-from ._parts import Attempt, Payload
+from ._parts import Attempt, Attribute, Payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +27,7 @@ __all__ = [
     "Activation",
     "Note",
     "PendingActivity",
+    "Profile",
     "Start",
     "effective",
 ]
@@ -51,6 +52,8 @@ class Start(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         memo: JSON of what was noted at the start, for readers and adapters; never compared.
         key: Id of the key from which content addresses derive; empty without encryption.
         version: Of this record.
+        attributes: Search attributes that it began with.
+        summary, details: What was said of it at the start, for people.
     """
 
     namespace: str
@@ -70,6 +73,9 @@ class Start(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     memo: Payload | None = None
     key: str = ""
     version: int = 1
+    attributes: tuple[Attribute, ...] = ()
+    summary: str = ""
+    details: str = ""
 
 
 class Note(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -97,6 +103,24 @@ class Activation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     commands: tuple[Command, ...] = ()
     notes: tuple[Note, ...] = ()
     version: int = 1
+
+
+class Profile(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What a run shows of itself now, as its side row holds it; the history says the same.
+
+    Attributes:
+        attributes: Its search attributes, by name.
+        memo: What the run changed in the memo that it began with: JSON by key; null takes the key
+            away.
+        summary, details: What was said of it at the start, for people.
+        current_details: What the run says of itself, for people.
+    """
+
+    attributes: tuple[Attribute, ...] = ()
+    memo: dict[str, bytes] = msgspec.field(default_factory=dict[str, bytes])
+    summary: str = ""
+    details: str = ""
+    current_details: str = ""
 
 
 class PendingActivity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from ._lease import Lease
+from ._profiles import ProfileRow, profile_of_start, profile_row
 from ._protocol import Store
+from ._questions import Answer, Question
 from ._rows import (
     Append,
     Arrivals,
@@ -20,6 +22,7 @@ from ._rows import (
 )
 
 __all__ = [
+    "Answer",
     "Append",
     "Arrivals",
     "Health",
@@ -30,8 +33,12 @@ __all__ = [
     "Pause",
     "PendingRow",
     "Post",
+    "ProfileRow",
+    "Question",
     "ReplyRow",
     "Reuse",
     "RunRow",
     "Store",
+    "profile_of_start",
+    "profile_row",
 ]

@@ -13,18 +13,27 @@ from msgspec.structs import replace
 from durable_core import _defaults, history
 from durable_core import exceptions as ex
 from durable_core.history import CancelActivity, CancelTimer, ScheduleActivity, StartTimer
-from durable_core.stores import Append, Outcome, PendingRow, Reuse, RunRow
+from durable_core.stores import Append, Outcome, PendingRow, Reuse, RunRow, profile_of_start
 
 from . import _takeover
 from ._arrived import Arrived, LostRunError, unread
 from ._posts import posts_of
+from ._profiles import profile_of
 from ._replies import replies_of
 
 if TYPE_CHECKING:
     from durable_core.engine import Pending, Run
-    from durable_core.history import Activation, Failure, PendingActivity
+    from durable_core.history import Activation, Failure, PendingActivity, Start
 
-__all__ = ["Appends", "Creation", "failure_of", "log_stall"]
+__all__ = [
+    "Appends",
+    "Creation",
+    "creation_of",
+    "failure_of",
+    "is_of_code",
+    "log_stall",
+    "stall_unloaded",
+]
 
 _log = logging.getLogger("durable_core.worker")
 
@@ -46,10 +55,12 @@ class Appends:
         row: The run's row as it was before.
         fence: Of the ownership.
         owner: Number of the worker.
+        start: The run's start record.
     """
 
-    def __init__(self, row: RunRow, fence: int, owner: int) -> None:
+    def __init__(self, row: RunRow, fence: int, owner: int, start: Start) -> None:
         self._row = row
+        self._start = start
         self._base = Append(
             run_id=row.run_id,
             expected_fence=fence,
@@ -99,8 +110,10 @@ class Appends:
             # Else an attempt that was asked for would be hours away again after a crash.
             pending += [_takeover.activity_row(p, s) for p, s in sooner if p.seq in run.pending]
 
+        base = self._creating(create)
         return replace(
-            self._creating(create),
+            base,
+            profile=profile_of(run, activation) or base.profile,
             number=activation.number,
             time=activation.time,
             data=data,
@@ -191,7 +204,40 @@ class Appends:
             claim=True,
             start=create.start,
             reuse=create.reuse,
+            profile=profile_of_start(self._start),
         )
+
+
+def creation_of(append: Append) -> Creation | None:
+    """Return what an append was to create beside its activation, if it was."""
+    return None if append.start is None else Creation(append.start, append.items, append.reuse)
+
+
+def is_of_code(error: ex.SearchAttributeError, run: Run, append: Append) -> bool:
+    """Return whether a run's code made what a store refuses, and not whoever started the run.
+
+    The activation that holds it does not count.
+    """
+    began_with = {each.name for each in run.start.attributes}
+    if append.start is not None and error.name in began_with:
+        return False
+
+    run.next_number -= 1
+    return True
+
+
+def stall_unloaded(row: RunRow, owner: int, stall: str) -> Append:
+    """Record why a run that is not loaded cannot go on."""
+    return Append(
+        run_id=row.run_id,
+        expected_fence=row.fence,
+        fence=row.fence + 1,
+        owner=owner,
+        claim=True,
+        release=True,
+        wake=_defaults.NEVER,
+        stall=stall,
+    )
 
 
 def _side_row(run: Run, command: history.Command) -> PendingRow | None:

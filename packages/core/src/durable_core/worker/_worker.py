@@ -19,10 +19,11 @@ from durable_core import _defaults, _forks, _ids, history
 from durable_core import exceptions as ex
 from durable_core.engine import Run
 from durable_core.history import Packer
-from durable_core.stores import Append, _stalls
+from durable_core.stores import _stalls
 
 from . import _retention, _takeover
 from ._activations import Activations
+from ._appends import stall_unloaded
 from ._bodies import Bodies
 from ._claims import Claims
 from ._host import Registered
@@ -571,18 +572,8 @@ class Worker:
 
         failure = self._registered.failures.record(error)
         now = self.clock.now()
-        await self.store.append(
-            Append(
-                run_id=row.run_id,
-                expected_fence=row.fence,
-                fence=row.fence + 1,
-                owner=self.membership.number,
-                claim=True,
-                release=True,
-                wake=_defaults.NEVER,
-                stall=_stalls.stall_of(failure, row.next_number, self.instance, now, row.stall),
-            )
-        )
+        stall = _stalls.stall_of(failure, row.next_number, self.instance, now, row.stall)
+        await self.store.append(stall_unloaded(row, self.membership.number, stall))
 
     def _check_process(self) -> None:
         _forks.check_process(self._pid, f"worker {self.identity}")

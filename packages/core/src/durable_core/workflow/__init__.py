@@ -40,6 +40,14 @@ from ._external import (
     get_external_workflow_handle_for,
 )
 from ._handlers import HandlerUnfinishedPolicy, UpdateMethod, query, signal, update
+from ._profile import (
+    get_current_details,
+    memo,
+    memo_value,
+    set_current_details,
+    upsert_memo,
+    upsert_search_attributes,
+)
 from ._setting import (
     all_handlers_finished,
     get_dynamic_query_handler,
@@ -73,6 +81,7 @@ __all__ = [
     "current_update_info",
     "defn",
     "execute_activity",
+    "get_current_details",
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
     "get_dynamic_update_handler",
@@ -86,11 +95,14 @@ __all__ = [
     "init",
     "instance",
     "logger",
+    "memo",
+    "memo_value",
     "now",
     "payload_converter",
     "query",
     "random",
     "run",
+    "set_current_details",
     "set_dynamic_query_handler",
     "set_dynamic_signal_handler",
     "set_dynamic_update_handler",
@@ -104,6 +116,8 @@ __all__ = [
     "time_ns",
     "unsafe",
     "update",
+    "upsert_memo",
+    "upsert_search_attributes",
     "uuid4",
     "wait",
     "wait_condition",

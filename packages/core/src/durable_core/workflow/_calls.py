@@ -10,16 +10,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from durable_core import _clock
+from durable_core._search_attributes import TypedSearchAttributes, untyped
 from durable_core.adapter import Engine, current_engine
 from durable_core.exceptions import NotInWorkflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, MutableMapping
+    from collections.abc import Callable, Generator, Mapping, MutableMapping, Sequence
     from datetime import datetime
     from random import Random
     from uuid import UUID
 
     from ._handlers import Handler, Kind
+    from ._profile import Profile
 
 __all__ = [
     "Info",
@@ -56,6 +58,7 @@ class Info:
         workflow_type: Name of the workflow.
         task_queue: Queue that the run was started on.
         start_time: When the run was started.
+        typed_search_attributes: The run's search attributes when this was asked for.
     """
 
     namespace: str
@@ -64,6 +67,12 @@ class Info:
     workflow_type: str
     task_queue: str
     start_time: datetime
+    typed_search_attributes: TypedSearchAttributes = TypedSearchAttributes.empty
+
+    @property
+    def search_attributes(self) -> Mapping[str, Sequence[Any]]:
+        """Their values by name, each as a list: temporalio's older form."""
+        return untyped(self.typed_search_attributes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +132,11 @@ class Runtime(Engine, Protocol):
     @property
     def others(self) -> Others:
         """What it asks of other runs."""
+        ...
+
+    @property
+    def profile(self) -> Profile:
+        """What it shows of itself."""
         ...
 
 

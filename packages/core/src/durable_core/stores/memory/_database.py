@@ -14,6 +14,8 @@ from msgspec.structs import replace
 
 from durable_core.exceptions import StoreCorruptError, WorkflowNotFoundError
 from durable_core.history import activation_from, event_from, references, start_from
+from durable_core.stores._profiles import ProfileRow, clash
+from durable_core.stores._questions import Answer, Question
 from durable_core.stores._rows import (
     Append,
     Arrivals,
@@ -46,6 +48,7 @@ class _Run(msgspec.Struct):
     pending: dict[int, PendingRow] = {}
     inbox: dict[int, InboxRow] = {}
     replies: dict[str, ReplyRow] = {}
+    profile: ProfileRow | None = None
 
 
 class Database:
@@ -53,6 +56,9 @@ class Database:
 
     Attributes:
         version: Grows with every change.
+        kinds: The types of search attributes, by namespace and name.
+        questions: Queries of other processes by number, each with its answer.
+        question_numbers: Numbers for them.
     """
 
     def __init__(self) -> None:
@@ -62,6 +68,9 @@ class Database:
         self._workers: dict[int, _Worker] = {}
         self._inbox_numbers = itertools.count(1)
         self._worker_numbers = itertools.count(1)
+        self.kinds: dict[tuple[str, str], str] = {}
+        self.questions: dict[int, tuple[Question, Answer | None]] = {}
+        self.question_numbers = itertools.count(1)
 
     # Writing
 
@@ -72,12 +81,15 @@ class Database:
         items: Mapping[str, bytes],
         reuse: Reuse,
         inbox: Sequence[InboxRow],
+        profile: ProfileRow | None,
     ) -> Outcome:
         """Create a run without an owner."""
+        self._check_kinds(profile)
         if self._in_use(row, reuse):
             return Outcome.ID_IN_USE
 
         run = self._runs[row.run_id] = _Run(row, start)
+        self._show(run, profile)
         for event in inbox:
             self._put(run, event)
 
@@ -90,6 +102,7 @@ class Database:
         if not self.alive(append.owner):
             return Outcome.REFUSED
 
+        self._check_kinds(append.profile)
         if append.start is not None:
             row, start = append.start
             if self._in_use(row, append.reuse):
@@ -159,6 +172,7 @@ class Database:
             run.activations.append(append.data)
             run.fences.append(append.fence)
 
+        self._show(run, append.profile)
         self._add_items(append.lineage, append.items)
         for pending in append.pending:
             known = run.pending.get(pending.seq)
@@ -180,6 +194,18 @@ class Database:
             known_reply = run.replies.get(reply.request)
             if known_reply is None or known_reply.stage == "accepted":
                 run.replies[reply.request] = reply
+
+    def _check_kinds(self, profile: ProfileRow | None) -> None:
+        for name, kind in () if profile is None else profile.kinds:
+            assert profile is not None
+            known = self.kinds.get((profile.namespace, name), kind)
+            if known != kind:
+                raise clash(name, kind, known)
+
+    def _show(self, run: _Run, profile: ProfileRow | None) -> None:
+        if profile is not None:
+            run.profile = profile
+            self.kinds.update({(profile.namespace, name): kind for name, kind in profile.kinds})
 
     def send(self, run_id: str, row: InboxRow, lineage: str, items: Mapping[str, bytes]) -> Outcome:
         """Put an event into the inbox of an open run."""
@@ -410,6 +436,7 @@ class Database:
         for _, run_id in sorted(ended)[:limit]:
             del self._runs[run_id]
 
+        self.questions = {n: q for n, q in self.questions.items() if q[0].run_id in self._runs}
         lineages = {run.row.lineage for run in self._runs.values()}
         owners = {run.row.owner for run in self._runs.values()}
         self._items = {k: v for k, v in self._items.items() if k[0] in lineages}
@@ -446,6 +473,15 @@ class Database:
             and status in (None, r.status)
         ]
         return sorted(found, key=lambda r: (r.started, r.run_id), reverse=True)[:limit]
+
+    def shown(self) -> list[tuple[RunRow, ProfileRow | None]]:
+        """Return all runs with what they show of themselves."""
+        return [(run.row, run.profile) for run in self._runs.values()]
+
+    def profile(self, run_id: str) -> bytes:
+        """Return what a run shows of itself; empty if that is nothing."""
+        run = self._runs.get(run_id)
+        return b"" if run is None or run.profile is None else run.profile.data
 
     def health(self) -> Health:
         """Return who works here; memory is not damaged."""
