@@ -14,7 +14,7 @@ from ._format import one_line
 from ._list import list_runs
 from ._show import show_run
 from ._stand import pause_run, retry_run, unpause_run
-from ._talk import signal_run, update_run
+from ._talk import query_run, signal_run, update_run
 
 __all__ = ["main"]
 
@@ -56,7 +56,7 @@ def main(ctx: click.Context, url: str | None) -> None:
 
 _looking = (list_runs, show_run, examine)
 _acting = (
-    *(signal_run, update_run, cancel_run, terminate_run),
+    *(query_run, signal_run, update_run, cancel_run, terminate_run),
     *(resume_run, pause_run, unpause_run, retry_run),
 )
 for _command in (*_looking, *_acting):

@@ -30,6 +30,7 @@ from ._host import Registered
 from ._membership import Membership, lease_of
 from ._options import cached_runs
 from ._owned import LostRunError, OwnedRun, ReleasedRunError
+from ._questions import answer_questions
 from ._replay import Record, rebuild, rebuild_at_once
 from ._rewind import rewind_of
 from ._start import row_of
@@ -119,6 +120,7 @@ class Worker:
         self._watchdog: Watchdog | None = None
         self._poller: asyncio.Task[None] | None = None
         self._purger: asyncio.Task[None] | None = None
+        self._answerer: asyncio.Task[None] | None = None
         self._looked_at = -1
         self._stopped: asyncio.Event | None = None
         self._leaving = False
@@ -169,6 +171,8 @@ class Worker:
         self._client.attach(self)
         poll = self._poll(takes_runs=takes_runs)
         self._poller = asyncio.create_task(poll, name="durable-worker-poll")
+        answer = answer_questions(self, self._client)
+        self._answerer = asyncio.create_task(answer, name="durable-worker-answer")
         if self._keep is not None:
             purge = _retention.purge_now_and_then(
                 self.store, self._client.namespace, self.task_queue, self._keep
@@ -187,7 +191,7 @@ class Worker:
 
         self._leaving = True
         self._client.detach(self)
-        for background in (self._poller, self._purger):
+        for background in (self._poller, self._purger, self._answerer):
             if background is not None:
                 background.cancel()
                 await asyncio.gather(background, return_exceptions=True)
