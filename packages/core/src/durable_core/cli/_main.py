@@ -11,7 +11,7 @@ from durable_core.exceptions import DurableError
 from ._act import cancel_run, resume_run, terminate_run
 from ._doctor import examine
 from ._format import one_line
-from ._list import list_runs
+from ._list import count_runs, list_runs
 from ._show import show_run
 from ._stand import pause_run, retry_run, unpause_run
 from ._talk import query_run, signal_run, update_run
@@ -54,7 +54,7 @@ def main(ctx: click.Context, url: str | None) -> None:
     ctx.obj = url
 
 
-_looking = (list_runs, show_run, examine)
+_looking = (list_runs, count_runs, show_run, examine)
 _acting = (
     *(query_run, signal_run, update_run, cancel_run, terminate_run),
     *(resume_run, pause_run, unpause_run, retry_run),

@@ -171,7 +171,9 @@ class _Parser:
             )
 
         if field.kind in _UNSORTED:
-            raise self._error(f"runs cannot be ordered by {field.name}, a {field.kind}", token)
+            raise self._error(
+                f"runs cannot be ordered by {field.name}, which is of the type {field.kind}", token
+            )
 
         descending = self._next.keyword == "DESC"
         if self._next.keyword in {"ASC", "DESC"}:
@@ -293,7 +295,9 @@ class _Parser:
         if operator not in allowed:
             may = [_SPELLED.get(each, each) for each in sorted(allowed)]
             raise self._error(
-                f"{field.name} is a {field.kind}, which takes {', '.join(may)} and IS NULL", token
+                f"{field.name} is of the type {field.kind}, which takes {', '.join(may)} "
+                "and IS NULL",
+                token,
             )
 
     # Names and values

@@ -1,8 +1,9 @@
 """Filters of runs as SQL; values are bound, never written into it.
 
-A page must not look at all runs. A comparison by ``=`` with a search attribute, if all must hold,
-leads: its index has the runs in order of their start. A list that is ordered by an attribute is led
-by that attribute. What else is asked is then tested on the runs that are found so.
+A page must not look at all runs. If something that must hold leaves few runs, which a look at its
+index tells, these are gone through and sorted. Else an index has the runs in the order of the list:
+that of the attribute by which they are ordered, of an attribute that is compared by ``=``, or of
+their starts; and what else is asked is tested until a page is full.
 """
 
 from __future__ import annotations
@@ -12,79 +13,80 @@ from typing import TYPE_CHECKING, Any
 from durable_core.stores._filter import All, Either, No, Test, beyond, everything
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from durable_core.stores._filter import Condition, Field, Selection
     from durable_core.stores._visibility import Place
 
-__all__ = ["Select"]
+    Statement = tuple[str, Mapping[str, Any]]
+
+__all__ = ["FEW", "Select"]
+
+FEW = 1000
+"""So many runs are found one by one and sorted sooner than others are passed over."""
 
 _COLUMNS = {
-    "WorkflowId": "run.workflow_id",
-    "RunId": "run.id",
-    "WorkflowType": "run.workflow_type",
-    "TaskQueue": "run.task_queue",
-    "ExecutionStatus": "run.status",
-    "StartTime": "run.started",
-    "CloseTime": "run.closed",
+    "WorkflowId": "workflow_id",
+    "RunId": "id",
+    "WorkflowType": "workflow_type",
+    "TaskQueue": "task_queue",
+    "ExecutionStatus": "status",
+    "StartTime": "started",
+    "CloseTime": "closed",
 }
 _NULLABLE = {"CloseTime"}
-_LEADS = {"=", "<", "<=", ">", ">=", "between", "starts"}
+_PROBED = 10
+_BY_START = ["run.started", "run.id"]
+_LED = ["led.started", "led.run"]
 
 
 class Select:
-    """One statement, as it is put together.
+    """Statements about the runs of a namespace.
 
-    Attributes:
-        values: What is bound, by name.
+    Args:
+        sql: Of ``listing.sql``.
+        namespace: Of the runs.
+        count: Executes a statement that counts.
     """
 
-    def __init__(self, sql: Mapping[str, str], namespace: str) -> None:
-        self.values: dict[str, Any] = {"namespace": namespace}
+    def __init__(
+        self, sql: Mapping[str, str], namespace: str, count: Callable[[str, Mapping[str, Any]], int]
+    ) -> None:
         self._sql = sql
-        self._led = False
+        self._values: dict[str, Any] = {"namespace": namespace, "few": FEW}
+        self._count = count
 
-    def pages(
-        self, selection: Selection, after: Place | None
-    ) -> Sequence[tuple[str, Mapping[str, Any]]]:
-        """Return the statements whose rows, one after the other, are the list."""
+    def pages(self, selection: Selection, after: Place | None) -> Iterator[Statement]:
+        """Yield the statements whose rows, one after the other, are the list."""
         order = selection.order
         if order.field.name == "StartTime":
-            return [self._page(selection, after, None)]
+            yield self._page(selection, after)
+            return
 
-        pages: list[tuple[str, Mapping[str, Any]]] = []
         if after is None or after.value is not None:
-            pages.append(self._page(selection, after, order.field))
+            yield self._page(selection, after, by=order.field)
 
         # Then those that have nothing of what the list is ordered by.
-        rest = Select(self._sql, self.values["namespace"])
         last = after if after is not None and after.value is None else None
-        pages.append(rest._page(selection, last, None, without=order.field))
-        return pages
+        yield self._page(selection, last, without=order.field)
+
+    def counts(self, where: Condition | None) -> Statement:
+        """Return the statement that counts."""
+        parts = everything(where)
+        source, conditions, _ = self._from(parts, None)
+        return self._put("count", source, [*conditions, *self._all(parts)]), self._values
 
     def _page(
         self,
         selection: Selection,
         after: Place | None,
-        by: Field | None,
         *,
+        by: Field | None = None,
         without: Field | None = None,
-    ) -> tuple[str, Mapping[str, Any]]:
-        parts = list(everything(selection.where))
-        keys = ["run.started", "run.id"]
-        if by is not None and not by.builtin:
-            source, where = self._lead_by(by.name, parts)
-            keys = ["led.value", "led.started", "led.run"]
-        elif by is not None:
-            source, where = self._from(parts, leads=False)
-            column = _COLUMNS[by.name]
-            keys.insert(0, column)
-            where.append(f"{column} IS NOT NULL")
-        else:
-            source, where = self._from(parts)
-            if self._led:
-                keys = ["led.started", "led.run"]
-
+    ) -> Statement:
+        parts = everything(selection.where)
+        source, where, keys = self._from(parts, by)
+        where += self._all(parts)
         if without is not None:
             where.append(f"NOT ({self._test(Test(without, 'exists'))})")
 
@@ -92,67 +94,88 @@ class Select:
             there = [after.started, after.run_id]
             there = there if by is None else [after.value, *there]
             than = "<" if selection.order.descending else ">"
-            bound = ", ".join(self._bind(each) for each in there)
+            bound = ", ".join(map(self._bind, there))
             where.append(f"({', '.join(keys)}) {than} ({bound})")
 
-        direction = "DESC" if selection.order.descending else "ASC"
-        text = self._put(
-            "list",
-            value="NULL" if by is None else keys[0],
-            source=source,
-            where=" AND ".join(where),
-            order=", ".join(f"{key} {direction}" for key in keys),
-        )
-        return text, self.values
-
-    def count(self, where: Condition | None) -> tuple[str, Mapping[str, Any]]:
-        """Return the statement that counts."""
-        source, conditions = self._from(list(everything(where)))
-        return self._put("count", source=source, where=" AND ".join(conditions)), self.values
+        way = "DESC" if selection.order.descending else "ASC"
+        value = "NULL" if by is None else keys[0]
+        order = ", ".join(f"{key} {way}" for key in keys)
+        return self._put("page", source, where, value=value, order=order), self._values
 
     # Where it begins
 
-    def _from(self, parts: list[Condition], *, leads: bool = True) -> tuple[str, list[str]]:
-        """Return what is gone through, and what must hold."""
-        for part in parts if leads else ():
-            if isinstance(part, Test) and not part.field.builtin and part.operator == "=":
-                parts.remove(part)
-                source, where = self._begin(part.field.name)
-                where.append(self._compare("led.value", part))
-                return source, where + self._all(parts)
+    def _from(
+        self, parts: Sequence[Condition], by: Field | None
+    ) -> tuple[str, list[str], list[str]]:
+        """Return what is gone through, what must hold of it, and what it is ordered by."""
+        few = self._few(parts)
+        if by is not None and not by.builtin:
+            self._values["led"] = by.name
+            where = [self._sql["led"]]
+            # Else those before the first that fits would be passed over one by one.
+            where += [
+                self._compare("led.value", part)
+                for part in parts
+                if isinstance(part, Test) and part.field == by and part.operator != "exists"
+            ]
+            return self._begin("attribute", few), where, ["led.value", *_LED]
 
-        where = [self._sql["in_namespace"], *self._all(parts)]
-        statuses = [
-            part.values[0]
-            for part in parts
-            if isinstance(part, Test)
-            and part.field.name == "ExecutionStatus"
-            and part.field.builtin
-            and part.operator == "="
-        ]
-        if statuses and statuses[0] != "running":
+        if by is not None:
+            column = f"run.{_COLUMNS[by.name]}"
+            where = [self._sql["in_namespace"], f"{column} IS NOT NULL"]
+            return self._begin("runs", few), where, [column, *_BY_START]
+
+        if few is None:
+            for part in parts:
+                if isinstance(part, Test) and not part.field.builtin and part.operator == "=":
+                    self._values["led"] = part.field.name
+                    where = [self._sql["led"], self._compare("led.value", part)]
+                    return self._begin("attribute", None), where, _LED
+
+        where = [self._sql["in_namespace"]]
+        tests = [part for part in parts if isinstance(part, Test) and _is_status(part)]
+        if any(part.values[0] != "running" for part in tests):
             # In these words, since an index is for them alone.
             where.append("run.status <> 'running'")
 
-        return self._sql["from_runs"], where
+        return self._begin("runs", few), where, _BY_START
 
-    def _lead_by(self, name: str, parts: list[Condition]) -> tuple[str, list[str]]:
-        """Go through the runs that have an attribute, in its order."""
-        source, where = self._begin(name)
-        for part in list(parts):
-            if isinstance(part, Test) and not part.field.builtin and part.field.name == name:
-                if part.operator in _LEADS:
-                    where.append(self._compare("led.value", part))
+    def _begin(self, what: str, few: str | None) -> str:
+        if few is None:
+            return self._sql[f"from_{what}"]
 
-                if part.operator in {*_LEADS, "exists"}:
-                    parts.remove(part)
+        return self._sql[f"from_few_{what}"].replace("{few}", few)
 
-        return source, where + self._all(parts)
+    def _few(self, parts: Sequence[Condition]) -> str | None:
+        """Return what selects the fewest runs of those that one condition leaves, if few do."""
+        best, least = None, FEW
+        for part in [part for part in parts if isinstance(part, Test)][:_PROBED]:
+            found = self._leaves(part)
+            if found is not None:
+                number = self._count(self._sql["probe"].replace("{few}", found), self._values)
+                if number < least:
+                    best, least = found, number
 
-    def _begin(self, name: str) -> tuple[str, list[str]]:
-        self._led = True
-        self.values["led"] = name
-        return self._sql["from_attribute"], [self._sql["led"]]
+        return best
+
+    def _leaves(self, test: Test) -> str | None:
+        """Return what selects the runs that a condition leaves, by an index; None without one."""
+        if _is_status(test):
+            running = test.values[0] == "running"
+            return (
+                self._sql["few_runs"].replace("{test}", "r.status = 'running'") if running else None
+            )
+
+        if test.field.name == "WorkflowId" and test.operator in {"=", "in", "starts"}:
+            inner = self._compare("r.workflow_id", test)
+            return self._sql["few_runs"].replace("{test}", inner)
+
+        if test.field.builtin or test.operator == "exists":
+            return None
+
+        inner = self._compare("a.value", test)
+        name = self._bind(test.field.name)
+        return self._sql["few_attributes"].replace("{name}", name).replace("{test}", inner)
 
     # Conditions
 
@@ -171,16 +194,16 @@ class Select:
                 return self._test(condition)
 
     def _test(self, test: Test) -> str:
+        exists = test.operator == "exists"
         if test.field.builtin:
-            column = _COLUMNS[test.field.name]
-            found = "1" if test.operator == "exists" else self._compare(column, test)
+            column = f"run.{_COLUMNS[test.field.name]}"
+            found = "1" if exists else self._compare(column, test)
             # Never NULL: what is not there makes a test false.
-            is_there = f"{column} IS NOT NULL"
-            return f"{is_there} AND {found}" if test.field.name in _NULLABLE else found
+            return f"{column} IS NOT NULL AND {found}" if test.field.name in _NULLABLE else found
 
-        how = "test_attribute" if self._led else "find_attribute"
-        inner = "1" if test.operator == "exists" else self._compare("a.value", test)
-        return self._put(how, name=self._bind(test.field.name), test=inner)
+        inner = "1" if exists else self._compare("a.value", test)
+        name = self._bind(test.field.name)
+        return self._sql["has_attribute"].replace("{name}", name).replace("{test}", inner)
 
     def _compare(self, column: str, test: Test) -> str:
         match test.operator:
@@ -198,13 +221,18 @@ class Select:
                 return f"{column} {test.operator} {self._bind(test.values[0])}"
 
     def _bind(self, value: Any) -> str:
-        name = f"v{len(self.values)}"
-        self.values[name] = value
+        name = f"v{len(self._values)}"
+        self._values[name] = value
         return f":{name}"
 
-    def _put(self, statement: str, **parts: str) -> str:
+    def _put(self, statement: str, source: str, where: Sequence[str], **parts: str) -> str:
         text = self._sql[statement]
-        for part, value in parts.items():
+        for part, value in {"source": source, "where": " AND ".join(where), **parts}.items():
             text = text.replace("{" + part + "}", value)
 
         return text
+
+
+def _is_status(test: Test) -> bool:
+    """Return whether a condition is that the status is a certain one."""
+    return (test.field.name, test.field.builtin, test.operator) == ("ExecutionStatus", True, "=")

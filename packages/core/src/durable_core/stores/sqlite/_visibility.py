@@ -56,26 +56,47 @@ class SqliteVisibility:
         self, namespace: str, selection: Selection, *, after: Place | None, limit: int
     ) -> Sequence[Listed]:
         """Return runs that a filter selects, in its order."""
-        pages = Select(self._sql, namespace).pages(selection, after)
 
         def read(connection: apsw.Connection) -> list[Listed]:
             found: list[Listed] = []
-            connection.execute("BEGIN")
-            try:
-                for text, values in pages:
-                    left = limit - len(found)
-                    if left > 0:
-                        rows: Any = connection.execute(text, {**values, "limit": left})
-                        found += [Listed(self._row_of(r), p, v) for *r, p, v in rows]
-            finally:
-                connection.execute("COMMIT")
+            pages = self.select(connection, namespace).pages(selection, after)
+            for text, values in pages:
+                left = limit - len(found)
+                rows: Any = connection.execute(text, {**values, "limit": left})
+                found += [Listed(self._row_of(r), p, v) for *r, p, v in rows]
+                if len(found) >= limit:
+                    break
 
             return found
 
-        return cast("Sequence[Listed]", await self._read(read))
+        return cast("Sequence[Listed]", await self._at_once(read))
 
     async def count(self, namespace: str, where: Condition | None) -> Mapping[str, int]:
         """Return how many runs a filter selects, by status."""
-        text, values = Select(self._sql, namespace).count(where)
-        rows = await self._read(lambda c: c.execute(text, dict(values)).fetchall())
-        return dict(rows)
+
+        def read(connection: apsw.Connection) -> dict[str, int]:
+            text, values = self.select(connection, namespace).counts(where)
+            rows: Any = connection.execute(text, dict(values))
+            return dict(rows)
+
+        return cast("Mapping[str, int]", await self._at_once(read))
+
+    def select(self, connection: apsw.Connection, namespace: str) -> Select:
+        """Return what makes the statements."""
+
+        def count(text: str, values: Mapping[str, Any]) -> int:
+            return cast("int", connection.execute(text, dict(values)).get)
+
+        return Select(self._sql, namespace, count)
+
+    async def _at_once(self, read: Callable[[apsw.Connection], Any]) -> Any:
+        """Read in one transaction, so that all statements see the same."""
+
+        def work(connection: apsw.Connection) -> Any:
+            connection.execute("BEGIN")
+            try:
+                return read(connection)
+            finally:
+                connection.execute("COMMIT")
+
+        return await self._read(work)
