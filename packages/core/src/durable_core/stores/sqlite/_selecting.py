@@ -111,18 +111,13 @@ class Select:
         few = self._few(parts)
         if by is not None and not by.builtin:
             self._values["led"] = by.name
-            where = [self._sql["led"]]
-            # Else those before the first that fits would be passed over one by one.
-            where += [
-                self._compare("led.value", part)
-                for part in parts
-                if isinstance(part, Test) and part.field == by and part.operator != "exists"
-            ]
+            where = [self._sql["led"], *self._bounds("led.value", by, parts)]
             return self._begin("attribute", few), where, ["led.value", *_LED]
 
         if by is not None:
             column = f"run.{_COLUMNS[by.name]}"
             where = [self._sql["in_namespace"], f"{column} IS NOT NULL"]
+            where += self._bounds(column, by, parts)
             return self._begin("runs", few), where, [column, *_BY_START]
 
         if few is None:
@@ -139,6 +134,14 @@ class Select:
             where.append("run.status <> 'running'")
 
         return self._begin("runs", few), where, _BY_START
+
+    def _bounds(self, column: str, by: Field, parts: Sequence[Condition]) -> list[str]:
+        """Return what must hold of the column that is gone through in order.
+
+        Else those before the first that fits would be passed over one by one.
+        """
+        tests = [part for part in parts if isinstance(part, Test) and part.field == by]
+        return [self._compare(column, test) for test in tests if test.operator != "exists"]
 
     def _begin(self, what: str, few: str | None) -> str:
         if few is None:
@@ -197,7 +200,9 @@ class Select:
         exists = test.operator == "exists"
         if test.field.builtin:
             column = f"run.{_COLUMNS[test.field.name]}"
-            found = "1" if exists else self._compare(column, test)
+            # With a plus no index is used: one of ids would find many runs, to be sorted by start.
+            leads = test.operator == "=" or test.field.name == "StartTime"
+            found = "1" if exists else self._compare(column if leads else f"+{column}", test)
             # Never NULL: what is not there makes a test false.
             return f"{column} IS NOT NULL AND {found}" if test.field.name in _NULLABLE else found
 

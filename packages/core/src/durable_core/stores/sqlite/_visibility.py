@@ -27,6 +27,9 @@ class SqliteVisibility:
         read: Calls something with a connection that reads.
         columns: Those of a `RunRow`.
         row_of: Makes one of them.
+
+    Attributes:
+        sql: Its statements, and parts of them.
     """
 
     def __init__(
@@ -40,16 +43,16 @@ class SqliteVisibility:
         run = ", ".join(f"run.{name.strip()}" for name in columns.split(","))
         found = _sql.statements(__package__ or "", "listing.sql", run=run)
         # Most are parts of a line.
-        self._sql = {name: text.partition("\n")[2] for name, text in found.items()}
+        self.sql = {name: text.partition("\n")[2] for name, text in found.items()}
 
     async def kinds(self, namespace: str) -> Mapping[str, str]:
         """Return the types of all search attributes that were ever used, by name."""
-        rows = await self._read(lambda c: c.execute(self._sql["kinds"], (namespace,)).fetchall())
+        rows = await self._read(lambda c: c.execute(self.sql["kinds"], (namespace,)).fetchall())
         return dict(rows)
 
     async def profile(self, run_id: str) -> bytes:
         """Return what a run shows of itself."""
-        found = await self._read(lambda c: c.execute(self._sql["profile"], (run_id,)).get)
+        found = await self._read(lambda c: c.execute(self.sql["profile"], (run_id,)).get)
         return cast("bytes", found or b"")
 
     async def page(
@@ -87,7 +90,7 @@ class SqliteVisibility:
         def count(text: str, values: Mapping[str, Any]) -> int:
             return cast("int", connection.execute(text, dict(values)).get)
 
-        return Select(self._sql, namespace, count)
+        return Select(self.sql, namespace, count)
 
     async def _at_once(self, read: Callable[[apsw.Connection], Any]) -> Any:
         """Read in one transaction, so that all statements see the same."""
