@@ -276,14 +276,14 @@ def test_runs_are_listed_newest_first_by_type_status_and_number(store_url):
 
             await client.start_workflow(Waiting.run, id="w", task_queue=QUEUE)
 
-            async def ids(**filters):
-                return [e.id async for e in client.list_workflows(**filters)]
+            async def ids(query=None, **more):
+                return [e.id async for e in client.list_workflows(query, **more)]
 
             assert await ids() == ["w", "o2", "o1", "o0"]
             assert await ids(limit=2) == ["w", "o2"]
-            assert await ids(workflow_type="Order") == ["o2", "o1", "o0"]
-            assert await ids(status=WorkflowExecutionStatus.RUNNING) == ["w"]
-            assert await ids(status=WorkflowExecutionStatus.FAILED) == []
+            assert await ids("WorkflowType = 'Order'") == ["o2", "o1", "o0"]
+            assert await ids("ExecutionStatus = 'Running'") == ["w"]
+            assert await ids("ExecutionStatus = 'Failed'") == []
             async with await Client.connect(store_url, namespace="elsewhere") as other:
                 assert [e async for e in other.list_workflows()] == []
 

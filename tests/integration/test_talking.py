@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from durable_core import Client, Worker
 from durable_core.client import WorkflowExecutionStatus
 from durable_core.exceptions import (
     CancelledError,
-    NotRegisteredError,
     TerminatedError,
     WorkflowFailureError,
     WorkflowNotFoundError,
     WorkflowQueryFailedError,
+    WorkflowQueryUnansweredError,
 )
 from support.talking import QUEUE, Inbox, Note, begin, both, hanging, note, ran, sleeper, working
 from support.waiting import eventually
@@ -168,8 +169,10 @@ def test_a_query_in_a_process_that_does_not_know_the_code_says_so(store_url):
     async def main():
         async with await Client.connect(store_url) as client:
             handle = await begin(client, "Elsewhere", 1)
-            with pytest.raises(NotRegisteredError, match="import the module that defines it"):
-                await handle.query("anything")
+            with pytest.raises(
+                WorkflowQueryUnansweredError, match="import the module that defines"
+            ):
+                await handle.query("anything", rpc_timeout=timedelta(seconds=0.1))
 
             known = await begin(client, Inbox.run, "ann", id="known")
             with pytest.raises(WorkflowQueryFailedError, match="no query 'nothing'"):

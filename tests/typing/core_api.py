@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import assert_type
@@ -17,7 +18,12 @@ from durable_core.client import (
     WorkflowUpdateHandle,
     WorkflowUpdateStage,
 )
-from durable_core.common import WorkflowIDConflictPolicy
+from durable_core.common import (
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+)
 
 
 @dataclass
@@ -103,6 +109,23 @@ async def main() -> None:
 
         async for run in client.list_workflows(limit=10):
             assert_type(run, WorkflowExecution)
+
+        key = SearchAttributeKey.for_int("Amount")
+        tags = SearchAttributeKey.for_keyword_list("Tags")
+        assert_type(key, SearchAttributeKey[int])
+        shown = TypedSearchAttributes(
+            [SearchAttributePair(key, 1), SearchAttributePair(tags, ["a"])]
+        )
+        assert_type(shown[key], int)
+        assert_type(shown.get(key), int | None)
+        assert_type(shown[tags], Sequence[str])
+        workflow.upsert_search_attributes([key.value_set(2), tags.value_unset()])
+        assert_type(workflow.memo_value("a", type_hint=str), str)
+        assert_type((await client.count_workflows("Amount > 1")).count, int)
+        handle = await client.start_workflow(
+            Order.run, "44", id="44", task_queue="q", search_attributes=shown, memo={"a": 1}
+        )
+        assert_type(handle, WorkflowHandle[str])
 
 
 @workflow.defn

@@ -24,7 +24,7 @@ CORE_LINES = 1500
 # of it. A new module at the top of the package is entered here first.
 ROOMS = {
     "base": {"_arguments", "_clock", "_codecs", "_defaults", "_outside", "_planted", "_signatures"}
-    | {"_requests", "adapter", "common", "exceptions"},
+    | {"_requests", "_search_attributes", "adapter", "common", "exceptions"},
     "authoring": {"activity", "workflow"},
     "record": {"history", "payloads"},
     "engine": {"engine"},

@@ -97,6 +97,21 @@ ROWS = {
         ("HISTORY_SUGGESTED", f"{_defaults.HISTORY_SUGGESTED:,} activations")
     ],
     "children of children": [("CHILD_DEPTH", f"{_defaults.CHILD_DEPTH} deep")],
+    "search attributes of a run": [
+        ("ATTRIBUTES", f"at most {_defaults.ATTRIBUTES}"),
+        ("ATTRIBUTES_SIZE", size(_defaults.ATTRIBUTES_SIZE)),
+        ("ATTRIBUTE_SIZE", f"{size(_defaults.ATTRIBUTE_SIZE)} each"),
+        ("ATTRIBUTE_NAME", f"names of 1 to {_defaults.ATTRIBUTE_NAME} characters"),
+    ],
+    "what a run changes in its memo": [("MEMO_CHANGES", size(_defaults.MEMO_CHANGES))],
+    "words for people": [
+        ("SUMMARY", f"{_defaults.SUMMARY} characters"),
+        ("DETAILS", f"{_defaults.DETAILS:,} characters"),
+    ],
+    "a page of a list of runs": [("PAGE", f"{_defaults.PAGE:,} runs")],
+    "a query that a worker of another process answers": [
+        ("QUERY_TIMEOUT", f"{_defaults.QUERY_TIMEOUT:g} s")
+    ],
     "workflow code that never comes to rest": [("SPIN_LIMIT", f"{_defaults.SPIN_LIMIT:,} steps")],
     "workflow code that holds up its event loop": [
         ("BLOCKED_AFTER", f"after {_defaults.BLOCKED_AFTER:g} s")

@@ -85,6 +85,18 @@ COMMANDS = (
     h.ContinueRun(run_id="r", workflow_type="w", task_queue="q", args=SMALL, digest="d"),
     h.FailRun(failure=FAILURE, cancelled=True, culprits=(2,)),
     h.TerminateRun(failure=FAILURE, client="me", details=b"[1]"),
+    h.UpsertAttributes(
+        updates=(
+            h.Attribute(name="Customer", kind="Keyword", value="ann"),
+            h.Attribute(name="Amount", kind="Int", value=-3),
+            h.Attribute(name="Score", kind="Double", value=2.0),
+            h.Attribute(name="Open", kind="Bool", value=True),
+            h.Attribute(name="Tags", kind="KeywordList", value=("a", "b")),
+            h.Attribute(name="Gone", kind="Text"),
+        ),
+        occurrence=2,
+    ),
+    h.UpsertMemo(changes=SMALL, digest="d", occurrence=3),
 )
 ACTIVATION = h.Activation(
     number=7,
@@ -186,6 +198,7 @@ LARGE_RECORDS = [
     h.RequestAnswered(seq=1, value=LARGE, by="ann"),
     h.PendingRequest(h.AskPeople(seq=1, kind="a", args=LARGE, digest="d", schema=b"{}")),
     msgspec.structs.replace(START, args=LARGE),
+    h.Activation(number=0, time=0.0, fence=1, commands=(h.UpsertMemo(changes=LARGE, digest="d"),)),
 ]
 
 
@@ -194,7 +207,7 @@ LARGE_RECORDS = [
     LARGE_RECORDS,
     ids=[
         *("result", "arguments", "end", "told", "child", "new run", "end of child", "event"),
-        *("update", "answer", "answered", "asked", "input"),
+        *("update", "answer", "answered", "asked", "input", "memo"),
     ],
 )
 def test_a_large_payload_leaves_its_record_and_comes_back(record):

@@ -53,5 +53,16 @@ HISTORY_SUGGESTED: Final = 4000
 SPIN_LIMIT: Final = 100_000
 BLOCKED_AFTER: Final = 2.0
 
+# What is told of runs
+ATTRIBUTES: Final = 100
+ATTRIBUTE_NAME: Final = 255
+ATTRIBUTE_SIZE: Final = 2048
+ATTRIBUTES_SIZE: Final = 40_960
+MEMO_CHANGES: Final = 262_144
+SUMMARY: Final = 400
+DETAILS: Final = 20_000
+PAGE: Final = 1000
+QUERY_TIMEOUT: Final = 10.0
+
 NEVER: Final = 1e15
 """A time that does not come."""

@@ -8,10 +8,28 @@ from datetime import timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+from ._search_attributes import (
+    SearchAttributeIndexedValueType as SearchAttributeIndexedValueType,
+)
+from ._search_attributes import SearchAttributeKey as SearchAttributeKey
+from ._search_attributes import SearchAttributePair as SearchAttributePair
+from ._search_attributes import SearchAttributeUpdate as SearchAttributeUpdate
+from ._search_attributes import TypedSearchAttributes as TypedSearchAttributes
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["RawValue", "RetryPolicy", "WorkflowIDConflictPolicy", "WorkflowIDReusePolicy"]
+__all__ = [
+    "RawValue",
+    "RetryPolicy",
+    "SearchAttributeIndexedValueType",
+    "SearchAttributeKey",
+    "SearchAttributePair",
+    "SearchAttributeUpdate",
+    "TypedSearchAttributes",
+    "WorkflowIDConflictPolicy",
+    "WorkflowIDReusePolicy",
+]
 
 
 @dataclass(frozen=True, slots=True)

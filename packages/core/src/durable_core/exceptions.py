@@ -24,7 +24,10 @@ Split by what the reader does next::
     │   ├── AnswerError               an answer does not fit the request, or does not name one
     │   ├── RequestClosedError        a request is answered or withdrawn, or its run has ended
     │   ├── WorkflowQueryFailedError  a query raised; its ``cause`` says why
+    │   │   └── WorkflowQueryUnansweredError  no worker that knows the workflow answered in time
     │   ├── NotSupported              this engine or version cannot do that
+    │   ├── SearchAttributeError      a search attribute cannot be kept: name, type or size
+    │   ├── WorkflowFilterError       a filter of runs cannot be read; it says where
     │   ├── WorkflowAlreadyStartedError
     │   └── WorkflowNotFoundError
     ├── WorkflowFailureError          what a client gets of a failed run; its ``cause`` says why
@@ -75,6 +78,7 @@ __all__ = [
     "ReadOnlyContextError",
     "RequestClosedError",
     "RetryState",
+    "SearchAttributeError",
     "SpinError",
     "StoreClosedError",
     "StoreCorruptError",
@@ -88,8 +92,10 @@ __all__ = [
     "WorkflowBugError",
     "WorkflowContinuedAsNewError",
     "WorkflowFailureError",
+    "WorkflowFilterError",
     "WorkflowNotFoundError",
     "WorkflowQueryFailedError",
+    "WorkflowQueryUnansweredError",
     "WorkflowStalledError",
     "WorkflowUpdateFailedError",
 ]
@@ -309,6 +315,34 @@ class WorkflowQueryFailedError(CallError):
     def cause(self) -> BaseException | None:
         """What the query raised, if it ran."""
         return self.__cause__
+
+
+class WorkflowQueryUnansweredError(WorkflowQueryFailedError):
+    """This process does not know the run's code, and no worker that does answered in time."""
+
+
+class SearchAttributeError(CallError, ValueError):
+    """A search attribute cannot be kept: its name, its type, its value, or too much of it.
+
+    Attributes:
+        name: Of an attribute that has another type already; empty for any other reason.
+    """
+
+    def __init__(self, message: str, *, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class WorkflowFilterError(CallError, ValueError):
+    """A filter of runs cannot be read.
+
+    Attributes:
+        position: Where in its text, counted in characters from 0.
+    """
+
+    def __init__(self, message: str, *, position: int) -> None:
+        super().__init__(message)
+        self.position = position
 
 
 # No RuntimeError: anyio takes that for the end of a loop, and its thread then waits for ever.

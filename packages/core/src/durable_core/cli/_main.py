@@ -11,11 +11,11 @@ from durable_core.exceptions import DurableError
 from ._act import cancel_run, resume_run, terminate_run
 from ._doctor import examine
 from ._format import one_line
-from ._list import list_runs
+from ._list import count_runs, list_runs
 from ._requests import answer_request, approve_request, list_requests, reject_request
 from ._show import show_run
 from ._stand import pause_run, retry_run, unpause_run
-from ._talk import signal_run, update_run
+from ._talk import query_run, signal_run, update_run
 
 __all__ = ["main"]
 
@@ -55,9 +55,9 @@ def main(ctx: click.Context, url: str | None) -> None:
     ctx.obj = url
 
 
-_looking = (list_runs, show_run, examine, list_requests)
+_looking = (list_runs, count_runs, show_run, examine, list_requests)
 _acting = (
-    *(signal_run, update_run, cancel_run, terminate_run),
+    *(query_run, signal_run, update_run, cancel_run, terminate_run),
     *(resume_run, pause_run, unpause_run, retry_run),
     *(approve_request, reject_request, answer_request),
 )

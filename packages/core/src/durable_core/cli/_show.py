@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from durable_core import _clock
+from durable_core.client._execution import execution_of
 from durable_core.client._standing import pause_of
 from durable_core.exceptions import WorkflowNotFoundError
 
@@ -17,7 +20,7 @@ from ._store import Statuses, connected, not_found
 from ._texts import read_items
 
 if TYPE_CHECKING:
-    from durable_core.client import TimelineEntry, WorkflowHistory
+    from durable_core.client import TimelineEntry, WorkflowExecution, WorkflowHistory
     from durable_core.stores import Pause
 
     from ._screen import Line, Screen
@@ -38,6 +41,8 @@ class _Found(msgspec.Struct, frozen=True):
         items: Items of the texts, by address; read only if they are shown.
         reopened: Whether it had ended, and is to be taken up again.
         paused: Who paused it, if it is.
+        shown: Its row, with what it shows of itself; None if it was purged meanwhile.
+        memo: Its memo.
     """
 
     history: WorkflowHistory
@@ -45,6 +50,8 @@ class _Found(msgspec.Struct, frozen=True):
     items: dict[str, Any]
     reopened: bool = False
     paused: Pause | None = None
+    shown: WorkflowExecution | None = None
+    memo: Mapping[str, Any] = {}
 
     @property
     def closed(self) -> TimelineEntry | None:
@@ -102,6 +109,12 @@ async def _find(url: str | None, workflow_id: str, run_id: str | None, *, texts:
         # Its row was opened again, and no activation has followed yet.
         reopened = row is not None and row.status == "running"
         paused = None if row is None else pause_of(row)
+        shown = None
+        if row is not None:
+            profile = await client.store.visibility.profile(row.run_id)
+            shown = execution_of(client.store, row, profile)
+
+        memo = {} if shown is None else await shown.memo()
         found = _Found(recorded, status, {}, reopened, paused)
         if found.closed is not None:
             status = found.closed.status
@@ -111,7 +124,7 @@ async def _find(url: str | None, workflow_id: str, run_id: str | None, *, texts:
             status = "running"
 
         items = await read_items(client, recorded) if texts else {}
-        return _Found(recorded, status, items, reopened, paused)
+        return _Found(recorded, status, items, reopened, paused, shown, memo)
 
 
 def _facts(found: _Found) -> dict[str, Any]:
@@ -129,6 +142,9 @@ def _facts(found: _Found) -> dict[str, Any]:
         "duration": round(end - start.time, 3),
         "steps": len(found.history.activations),
         "worker": found.worker or None,
+        "search_attributes": _shown(found).get("search", {}),
+        "memo": dict(found.memo),
+        "current_details": "" if found.shown is None else found.shown.current_details,
         **found.history.to_json_dict(),
         "items": found.items,
     }
@@ -176,16 +192,36 @@ def _print_header(screen: Screen, found: _Found, *, now: float, total: float, fu
         if value:
             _print_labelled(screen, name, Line.styled(value, style), lines=None)
 
-    memo = {} if start.memo is None else msgspec.json.decode(start.memo.data, type=dict[str, Any])
-    metadata = memo.get("metadata")
-    if metadata:
-        text = _format.readable(metadata) if full else _format.arguments(metadata)
-        _print_labelled(screen, "metadata", Line(text), lines=None if full else _INPUT_LINES)
+    for name, value in _shown(found).items():
+        whole = full or isinstance(value, str)
+        text = _format.readable(value) if whole else _format.compact(value)
+        _print_labelled(screen, name, Line(text), lines=None if full else _INPUT_LINES)
 
     given = found.history.timeline()[0].args
     if given:
         text = _format.readable(given) if full else _format.arguments(given)
         _print_labelled(screen, "input", Line(text), lines=None if full else _INPUT_LINES)
+
+
+def _shown(found: _Found) -> dict[str, Any]:
+    """Return what a run shows of itself, by the names that people read."""
+    start, shown = found.history.start, found.shown
+    attributes = {} if shown is None else shown.typed_search_attributes
+    # What adapters note for themselves is for them.
+    memo = {k: v for k, v in found.memo.items() if k not in {"call", "metadata"}}
+    named = {
+        "summary": start.summary,
+        "details": start.details,
+        "now": "" if shown is None else shown.current_details,
+        "search": {pair.key.name: _plain(pair.value) for pair in attributes},
+        "metadata": found.memo.get("metadata"),
+        "memo": memo,
+    }
+    return {name: value for name, value in named.items() if value}
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _print_end(screen: Screen, found: _Found, *, full: bool) -> None:

@@ -1,17 +1,20 @@
-"""``durable signal`` and ``update``: what a person tells a run."""
+"""``durable signal``, ``update`` and ``query``: what a person tells a run, or asks it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 import click
 
+from durable_core import _defaults
+
 from ._act import find, of_a_run, say
 from ._store import connected
 
-__all__ = ["from_json", "signal_run", "update_run"]
+__all__ = ["from_json", "query_run", "signal_run", "update_run"]
 
 
 def from_json(values: tuple[str, ...]) -> tuple[Any, ...]:
@@ -90,5 +93,40 @@ def update_run(
         async with connected(url or outer_url) as client:
             handle, _ = await find(client, workflow_id, run_id)
             return await handle.execute_update(name, args=args, id=update_id)
+
+    click.echo(json.dumps(asyncio.run(main()), ensure_ascii=False))
+
+
+@click.command("query", short_help="Ask a run for what it knows.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    default=_defaults.QUERY_TIMEOUT,
+    show_default=True,
+    help="Seconds to wait for a worker.",
+)
+@of_a_run
+@_name
+@_args
+def query_run(
+    outer_url: str | None,
+    workflow_id: str,
+    run_id: str | None,
+    url: str | None,
+    timeout: float,
+    name: str,
+    args: tuple[Any, ...],
+) -> None:
+    """Ask the run of the workflow ID the query NAME, with arguments in JSON.
+
+    A worker that knows the workflow answers, on what is recorded; also if the run has ended. The
+    answer is printed in JSON, and nothing is changed.
+    """
+
+    async def main() -> Any:
+        async with connected(url or outer_url) as client:
+            handle, _ = await find(client, workflow_id, run_id)
+            return await handle.query(name, args=args, rpc_timeout=timedelta(seconds=timeout))
 
     click.echo(json.dumps(asyncio.run(main()), ensure_ascii=False))

@@ -175,6 +175,9 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
                 name = "ended"
                 label = "" if entry.failure is None else summary(entry.failure)
                 status = entry.status
+            case "attributes" | "memo":
+                name = "search attributes" if entry.kind == "attributes" else "memo"
+                status, label = entry.status, _format.compact(entry.result)
             case "note":
                 name, label = entry.name, _format.compact(entry.result)
             case _:

@@ -6,6 +6,11 @@ from ._client import Client
 from ._execution import WorkflowExecution, WorkflowExecutionStatus
 from ._handle import WorkflowHandle
 from ._history import WorkflowHistory
+from ._listing import (
+    WorkflowExecutionAsyncIterator,
+    WorkflowExecutionCount,
+    WorkflowExecutionCountAggregationGroup,
+)
 from ._requests import HumanRequest
 from ._timeline import TimelineEntry
 from ._updates import WorkflowUpdateHandle, WorkflowUpdateStage
@@ -17,6 +22,9 @@ __all__ = [
     "TimelineEntry",
     "WithStartWorkflowOperation",
     "WorkflowExecution",
+    "WorkflowExecutionAsyncIterator",
+    "WorkflowExecutionCount",
+    "WorkflowExecutionCountAggregationGroup",
     "WorkflowExecutionStatus",
     "WorkflowHandle",
     "WorkflowHistory",

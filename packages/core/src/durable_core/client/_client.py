@@ -17,16 +17,17 @@ from durable_core.stores import RequestFilter
 
 from . import _requests
 from ._changes import Changes
-from ._execution import WorkflowExecution, WorkflowExecutionStatus, execution_of
 from ._handle import WorkflowHandle
+from ._listing import WorkflowExecutionAsyncIterator, WorkflowExecutionCount, counted
 from ._stores import open_store
 from ._updates import Update, WorkflowUpdateHandle, WorkflowUpdateStage
 from ._with_start import Starting, WithStartWorkflowOperation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from types import TracebackType
 
+    from durable_core.common import TypedSearchAttributes
     from durable_core.stores import RunRow, Store
     from durable_core.worker import Worker
     from durable_core.worker._owned import OwnedRun
@@ -129,6 +130,10 @@ class Client:
         id_conflict_policy: WorkflowIDConflictPolicy = ...,
         start_signal: str | None = ...,
         start_signal_args: Sequence[Any] = ...,
+        memo: Mapping[str, Any] | None = ...,
+        search_attributes: TypedSearchAttributes | None = ...,
+        static_summary: str | None = ...,
+        static_details: str | None = ...,
     ) -> WorkflowHandle[R]: ...
 
     @overload
@@ -144,6 +149,10 @@ class Client:
         id_conflict_policy: WorkflowIDConflictPolicy = ...,
         start_signal: str | None = ...,
         start_signal_args: Sequence[Any] = ...,
+        memo: Mapping[str, Any] | None = ...,
+        search_attributes: TypedSearchAttributes | None = ...,
+        static_summary: str | None = ...,
+        static_details: str | None = ...,
     ) -> WorkflowHandle[Any]: ...
 
     async def start_workflow(
@@ -158,6 +167,10 @@ class Client:
         id_conflict_policy: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.UNSPECIFIED,
         start_signal: str | None = None,
         start_signal_args: Sequence[Any] = (),
+        memo: Mapping[str, Any] | None = None,
+        search_attributes: TypedSearchAttributes | None = None,
+        static_summary: str | None = None,
+        static_details: str | None = None,
     ) -> WorkflowHandle[Any]:
         """Start a run and return a handle on it once the start is durable.
 
@@ -173,11 +186,18 @@ class Client:
             start_signal: Name of a signal that the run is started with, or that is sent to the run
                 that is open: one commit, so there is no run without it.
             start_signal_args: Arguments of that signal.
+            memo: Values by name that the run is shown with, and that its code may read.
+            search_attributes: Typed values by which the run is found, see `list_workflows`.
+            static_summary: What the run is about, for people, on one line.
+            static_details: More of that, on several lines.
 
         Raises:
             WorkflowAlreadyStartedError: The id is in use, by what the policies say.
             ArgumentError: The workflow does not take so many arguments.
-            EncodeError: An argument cannot be recorded.
+            CallError: Summary or details are too long.
+            EncodeError: An argument, or the memo, cannot be recorded.
+            SearchAttributeError: A search attribute cannot be kept, or has another type elsewhere;
+                there is no run then.
             StoreError: The start could not be written.
         """
         starting = Starting(
@@ -187,6 +207,10 @@ class Client:
             task_queue=task_queue,
             id_reuse_policy=id_reuse_policy,
             id_conflict_policy=_conflict(id_conflict_policy, signals=start_signal is not None),
+            memo=memo,
+            search_attributes=search_attributes,
+            static_summary=static_summary,
+            static_details=static_details,
         )
         if start_signal is None:
             return await starting.run(self)
@@ -215,6 +239,10 @@ class Client:
         id_conflict_policy: WorkflowIDConflictPolicy = ...,
         start_signal: str | None = ...,
         start_signal_args: Sequence[Any] = ...,
+        memo: Mapping[str, Any] | None = ...,
+        search_attributes: TypedSearchAttributes | None = ...,
+        static_summary: str | None = ...,
+        static_details: str | None = ...,
     ) -> R: ...
 
     @overload
@@ -230,6 +258,10 @@ class Client:
         id_conflict_policy: WorkflowIDConflictPolicy = ...,
         start_signal: str | None = ...,
         start_signal_args: Sequence[Any] = ...,
+        memo: Mapping[str, Any] | None = ...,
+        search_attributes: TypedSearchAttributes | None = ...,
+        static_summary: str | None = ...,
+        static_details: str | None = ...,
     ) -> Any: ...
 
     async def execute_workflow(
@@ -244,6 +276,10 @@ class Client:
         id_conflict_policy: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.UNSPECIFIED,
         start_signal: str | None = None,
         start_signal_args: Sequence[Any] = (),
+        memo: Mapping[str, Any] | None = None,
+        search_attributes: TypedSearchAttributes | None = None,
+        static_summary: str | None = None,
+        static_details: str | None = None,
     ) -> Any:
         """Start a run and wait for its result; see `start_workflow` and `WorkflowHandle.result`."""
         handle: WorkflowHandle[Any] = await self.start_workflow(
@@ -256,6 +292,10 @@ class Client:
             id_conflict_policy=id_conflict_policy,
             start_signal=start_signal,
             start_signal_args=start_signal_args,
+            memo=memo,
+            search_attributes=search_attributes,
+            static_summary=static_summary,
+            static_details=static_details,
         )
         return await handle.result()
 
@@ -332,28 +372,46 @@ class Client:
         """Return a handle on a run that was started before; it is not looked up yet."""
         return WorkflowHandle(self, workflow_id, run_id=run_id)
 
-    async def list_workflows(
+    def list_workflows(
         self,
+        query: str | None = None,
         *,
-        workflow_type: str | None = None,
-        status: WorkflowExecutionStatus | None = None,
-        limit: int = 100,
-    ) -> AsyncIterator[WorkflowExecution]:
-        """Yield runs, newest first.
+        limit: int | None = None,
+        page_size: int = _defaults.PAGE,
+        next_page_token: bytes | None = None,
+    ) -> WorkflowExecutionAsyncIterator:
+        """Return an iterator over runs; nothing is read before it is asked for the first one.
+
+        Runs that are there throughout, and neither begin nor cease to fit meanwhile, come once,
+        whatever else is started while the pages are read.
 
         Args:
-            workflow_type: Only runs of this workflow.
-            status: Only runs of this status.
-            limit: At most so many.
+            query: Which runs, and in what order, as docs/visibility.md has it, such as
+                ``Customer = 'ann' AND ExecutionStatus = 'Running'``; all by default, newest first.
+            limit: At most so many; None for all.
+            page_size: How many are read at a time.
+            next_page_token: Where an earlier iterator of the same query had come to.
+
+        Raises:
+            ValueError: A number is too small.
+            WorkflowFilterError: The query cannot be read; raised by the iterator.
+            CallError: The token is not of this query; raised by the iterator.
         """
-        rows = await self.store.newest(
-            self.namespace,
-            workflow_type=workflow_type,
-            status=None if status is None else status.value,
-            limit=limit,
+        return WorkflowExecutionAsyncIterator(
+            self, query, limit=limit, page_size=page_size, next_page_token=next_page_token
         )
-        for row in rows:
-            yield execution_of(row)
+
+    async def count_workflows(self, query: str | None = None) -> WorkflowExecutionCount:
+        """Return how many runs there are.
+
+        Args:
+            query: Which, as in `list_workflows`; ``GROUP BY ExecutionStatus`` at its end counts
+                those of each status.
+
+        Raises:
+            WorkflowFilterError: The query cannot be read.
+        """
+        return await counted(self, query)
 
     async def list_requests(
         self,

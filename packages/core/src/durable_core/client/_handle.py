@@ -21,11 +21,13 @@ from durable_core.workflow import _handlers
 
 from . import _standing
 from ._asked import AskingRun
+from ._asking import asked, seconds_of
 from ._replayed import replayed
 from ._updates import Update, WorkflowUpdateHandle, WorkflowUpdateStage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from datetime import timedelta
 
     from durable_core.stores import RunRow
 
@@ -240,12 +242,23 @@ class WorkflowHandle(AskingRun, Generic[R]):
 
     @overload
     async def query(
-        self, query: Callable[..., T], arg: Any = ..., *, args: Sequence[Any] = ...
+        self,
+        query: Callable[..., T],
+        arg: Any = ...,
+        *,
+        args: Sequence[Any] = ...,
+        rpc_timeout: timedelta | None = ...,
     ) -> T: ...
 
     @overload
     async def query(
-        self, query: str, arg: Any = ..., *, args: Sequence[Any] = ..., result_type: Any = ...
+        self,
+        query: str,
+        arg: Any = ...,
+        *,
+        args: Sequence[Any] = ...,
+        result_type: Any = ...,
+        rpc_timeout: timedelta | None = ...,
     ) -> Any: ...
 
     async def query(
@@ -255,26 +268,32 @@ class WorkflowHandle(AskingRun, Generic[R]):
         *,
         args: Sequence[Any] = (),
         result_type: Any = None,
+        rpc_timeout: timedelta | None = None,
     ) -> Any:
         """Ask the run for what it knows: its code answers, on what is committed.
 
-        The run may have ended. Its code must be known in this process, which replays the run if no
-        worker of its own has it loaded.
+        The run may have ended. A process that knows its code replays it, unless a worker of its own
+        has it loaded. One that does not hands the query to a worker of the run's queue that does.
 
         Args:
             query: A method with `workflow.query`, or the name of a query.
             arg: Its only argument.
             args: Its arguments, if there is more than one.
             result_type: What the answer is decoded to, if a name is given.
+            rpc_timeout: How long to wait for a worker of another process; 10 seconds by default.
 
         Raises:
             WorkflowQueryFailedError: The run has no such query, or it raised.
+            WorkflowQueryUnansweredError: This process does not know the run's code, and no worker
+                that does answered in time.
             WorkflowNotFoundError: There is no such run.
-            NotRegisteredError: This process does not know the run's code.
+            TypeError: The timeout is no timedelta.
+            ValueError: The timeout is not positive.
         """
+        timeout = seconds_of(rpc_timeout)
         name = _handlers.name_of(query, "query")
         owner = f"query {name!r}"
-        data = await self._answer(name, encoded(query, arguments(arg, args), owner))
+        data = await self._answer(name, encoded(query, arguments(arg, args), owner), timeout)
         if not isinstance(query, str):
             result_type = signature(query).result.type
 
@@ -284,14 +303,18 @@ class WorkflowHandle(AskingRun, Generic[R]):
 
         return _json.decode(data, result_type, what=what)
 
-    async def _answer(self, name: str, args: bytes) -> bytes:
+    async def _answer(self, name: str, args: bytes, timeout: float) -> bytes:
         owned = self._client.owned(self._id, self._run_id)
         if owned is not None:
             with contextlib.suppress(LostRunError):
                 return await owned.query(name, args)
 
         row = await self._row()
-        run = await replayed(self._client, row, self._definition)
+        try:
+            run = await replayed(self._client, row, self._definition)
+        except ex.NotRegisteredError:
+            return await asked(self._client, row, name, args, timeout=timeout)
+
         try:
             return run.query(name, args)
         finally:

@@ -112,7 +112,8 @@ class RunReference:
         Raises:
             WorkflowNotFoundError: There is no such run.
         """
-        return execution_of(await self._client.run_row(self._id, self._run_id))
+        row, store = await self._client.run_row(self._id, self._run_id), self._client.store
+        return execution_of(store, row, await store.visibility.profile(row.run_id))
 
     async def fetch_history(self) -> WorkflowHistory:
         """Return everything recorded of the run.

@@ -56,6 +56,8 @@ class TimelineEntry:
         "note",
         "stalled",
         "closed",
+        "attributes",
+        "memo",
     ]
     status: str
     time: float
@@ -225,6 +227,11 @@ def _open(
                 entries[command.seq] = _replace(entries[command.seq], status=status, ended=ended)
         case h.AnswerUpdate():
             _answer(others, command, time)
+        case h.UpsertAttributes():
+            others.append((time, _changed("attributes", _attributes(command), time)))
+        case h.UpsertMemo():
+            (changes,) = _value(command.changes)
+            others.append((time, _changed("memo", changes, time)))
         case h.CompleteRun():
             done = TimelineEntry(
                 kind="closed", status="completed", time=time, result=_value(command.result)
@@ -258,6 +265,17 @@ def _open(
                     TimelineEntry(kind="closed", status=status, time=time, failure=command.failure),
                 )
             )
+
+
+def _changed(kind: Literal["attributes", "memo"], values: Any, time: float) -> TimelineEntry:
+    return TimelineEntry(kind=kind, status="changed", time=time, result=values)
+
+
+def _attributes(command: h.UpsertAttributes) -> dict[str, Any]:
+    return {
+        each.name: list(each.value) if isinstance(each.value, tuple) else each.value
+        for each in command.updates
+    }
 
 
 def _answer(others: list[tuple[float, TimelineEntry]], answer: h.AnswerUpdate, time: float) -> None:

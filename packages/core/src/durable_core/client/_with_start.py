@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from durable_core._arguments import UNSET, arguments
-from durable_core.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable_core.common import (
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
 from durable_core.exceptions import WorkflowAlreadyStartedError, WorkflowNotFoundError
 from durable_core.history import Packer, UpdateReceived
-from durable_core.stores import InboxRow, Outcome
+from durable_core.stores import InboxRow, Outcome, profile_of_start
 from durable_core.worker._owned import LostRunError
 from durable_core.worker._start import new_start, row_of
 from durable_core.workflow import _defn as workflow_defn
@@ -45,6 +49,10 @@ class Starting:
     task_queue: str
     id_reuse_policy: WorkflowIDReusePolicy
     id_conflict_policy: WorkflowIDConflictPolicy
+    memo: Mapping[str, Any] | None = None
+    search_attributes: TypedSearchAttributes | None = None
+    static_summary: str | None = None
+    static_details: str | None = None
 
     async def run(self, client: Client) -> WorkflowHandle[Any]:
         """Start the run; see `Client.start_workflow`."""
@@ -90,6 +98,10 @@ class Starting:
             workflow_id=self.id,
             task_queue=self.task_queue,
             client=client.identity,
+            memo=self.memo,
+            search_attributes=self.search_attributes,
+            summary=self.static_summary,
+            details=self.static_details,
         )
         while True:
             created, watch = await _create(client, start, REUSE[self.id_reuse_policy], event)
@@ -131,7 +143,14 @@ async def _create(
         data = packer.pack(start)
         now = client.clock.now()
         inbox = [InboxRow(request=e.request, arrived=now, data=packer.pack(e)) for e in events]
-        created = client.store.create(row_of(start), data, packer.items, reuse=reuse, inbox=inbox)
+        created = client.store.create(
+            row_of(start),
+            data,
+            packer.items,
+            reuse=reuse,
+            inbox=inbox,
+            profile=profile_of_start(start),
+        )
         return await created is Outcome.ACCEPTED, None
 
     while True:
@@ -166,6 +185,7 @@ class WithStartWorkflowOperation(Generic[R]):
         task_queue: Queue whose workers execute it.
         id_conflict_policy: What to do if a run with this id is open.
         id_reuse_policy: What to do if a run with this id has ended.
+        memo, search_attributes, static_summary, static_details: As in `Client.start_workflow`.
 
     Raises:
         ArgumentError: ``args`` is one value instead of a list of them.
@@ -182,6 +202,10 @@ class WithStartWorkflowOperation(Generic[R]):
         task_queue: str,
         id_conflict_policy: WorkflowIDConflictPolicy,
         id_reuse_policy: WorkflowIDReusePolicy = ...,
+        memo: Mapping[str, Any] | None = ...,
+        search_attributes: TypedSearchAttributes | None = ...,
+        static_summary: str | None = ...,
+        static_details: str | None = ...,
     ) -> None: ...
 
     @overload
@@ -195,6 +219,10 @@ class WithStartWorkflowOperation(Generic[R]):
         task_queue: str,
         id_conflict_policy: WorkflowIDConflictPolicy,
         id_reuse_policy: WorkflowIDReusePolicy = ...,
+        memo: Mapping[str, Any] | None = ...,
+        search_attributes: TypedSearchAttributes | None = ...,
+        static_summary: str | None = ...,
+        static_details: str | None = ...,
     ) -> None: ...
 
     def __init__(
@@ -207,6 +235,10 @@ class WithStartWorkflowOperation(Generic[R]):
         task_queue: str,
         id_conflict_policy: WorkflowIDConflictPolicy,
         id_reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        memo: Mapping[str, Any] | None = None,
+        search_attributes: TypedSearchAttributes | None = None,
+        static_summary: str | None = None,
+        static_details: str | None = None,
     ) -> None:
         self._starting = Starting(
             workflow=workflow,
@@ -215,6 +247,10 @@ class WithStartWorkflowOperation(Generic[R]):
             task_queue=task_queue,
             id_reuse_policy=id_reuse_policy,
             id_conflict_policy=id_conflict_policy,
+            memo=memo,
+            search_attributes=search_attributes,
+            static_summary=static_summary,
+            static_details=static_details,
         )
         self._handle: asyncio.Future[WorkflowHandle[R]] | None = None
 

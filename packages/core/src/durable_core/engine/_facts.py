@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from durable_core.history import Start
 
+    from ._profile import Profile
+
 __all__ = ["Facts"]
 
 _CAPABILITIES = Capabilities(
@@ -50,8 +52,10 @@ class Facts:
         time: Time of the last activation.
         resources: Live objects that were attached to the run in this process, by role.
         payload_converter: Makes values of recorded arguments, and the reverse.
+        profile: What the run shows of itself.
     """
 
+    profile: Profile
     payload_converter = _Converter()
 
     def __init__(self, start: Start, resources: Mapping[str, Any] | None) -> None:
@@ -106,8 +110,9 @@ class Facts:
         return UUID(int=uuids.getrandbits(128), version=4)
 
     def info(self) -> _calls.Info:
-        """Return facts about the run."""
-        if self._info is None:
+        """Return facts about the run, as of now."""
+        attributes = self.profile.typed
+        if self._info is None or self._info.typed_search_attributes is not attributes:
             start = self.start
             self._info = _calls.Info(
                 namespace=start.namespace,
@@ -122,6 +127,7 @@ class Facts:
                 else _calls.ParentInfo(
                     start.namespace, start.parent.run_id, start.parent.workflow_id
                 ),
+                typed_search_attributes=attributes,
             )
 
         return self._info

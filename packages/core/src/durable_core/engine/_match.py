@@ -28,6 +28,8 @@ from durable_core.history import (
     StartTimer,
     TellRun,
     TerminateRun,
+    UpsertAttributes,
+    UpsertMemo,
     WithdrawRequest,
 )
 from durable_core.payloads import _digest
@@ -84,6 +86,10 @@ def describe(command: Command) -> str:
             return "failure of the run"
         case TerminateRun():
             return "termination of the run"
+        case UpsertAttributes():
+            return f"change of {len(command.updates)} search attributes #{command.occurrence}"
+        case UpsertMemo():
+            return f"change of the memo #{command.occurrence}"
 
 
 class Expected:
@@ -274,6 +280,8 @@ def _identity(command: Command) -> tuple[type, int | str]:
         case StartChild():
             parts = (command.workflow_type, command.key, str(command.occurrence))
             return type(command), "\0".join(parts)
+        case UpsertAttributes() | UpsertMemo():
+            return type(command), command.occurrence
         case _:
             return type(command), 0
 

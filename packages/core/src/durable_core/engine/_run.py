@@ -54,6 +54,7 @@ from ._handlers import Handlers
 from ._loop import Timer, WorkflowTask, new_loop
 from ._match import Expected, waiting_line
 from ._others import Others
+from ._profile import Profile
 from ._requests import Requests, answers_first, in_turns
 from ._updates import Updates
 
@@ -116,6 +117,7 @@ class Run(Facts):
         self._others = Others(self._commands, self._loop)
         self._children = Children(start, self._commands, self._loop, self._others, self.blame)
         self.requests = Requests(self._commands, self._loop)
+        self.profile = Profile(start, self._commands, self._check_usable)
         self._python = start.python
         self._args: tuple[Any, ...] = ()
         self._main: asyncio.Task[Any] | None = None

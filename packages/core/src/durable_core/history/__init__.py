@@ -10,6 +10,7 @@ from ._codec import (
     intact,
     may_refer,
     pending_from,
+    profile_from,
     references,
     request_from,
     resolve,
@@ -31,6 +32,8 @@ from ._commands import (
     StartTimer,
     TellRun,
     TerminateRun,
+    UpsertAttributes,
+    UpsertMemo,
     WithdrawRequest,
     status_after,
 )
@@ -54,6 +57,7 @@ from ._events import (
 )
 from ._parts import (
     Attempt,
+    Attribute,
     Failure,
     Payload,
 )
@@ -63,6 +67,7 @@ from ._records import (
     Parent,
     PendingActivity,
     PendingRequest,
+    Profile,
     Start,
     effective,
 )
@@ -75,6 +80,7 @@ __all__ = [
     "AnswerUpdate",
     "AskPeople",
     "Attempt",
+    "Attribute",
     "CancelActivity",
     "CancelRequested",
     "CancelTimer",
@@ -93,6 +99,7 @@ __all__ = [
     "Payload",
     "PendingActivity",
     "PendingRequest",
+    "Profile",
     "RemindPeople",
     "RequestAnswered",
     "RetryAsked",
@@ -108,6 +115,8 @@ __all__ = [
     "TerminateRun",
     "TimerFired",
     "UpdateReceived",
+    "UpsertAttributes",
+    "UpsertMemo",
     "WasPaused",
     "WithdrawRequest",
     "activation_from",
@@ -117,6 +126,7 @@ __all__ = [
     "intact",
     "may_refer",
     "pending_from",
+    "profile_from",
     "references",
     "request_from",
     "resolve",

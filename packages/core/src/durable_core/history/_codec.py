@@ -33,6 +33,7 @@ __all__ = [
     "intact",
     "may_refer",
     "pending_from",
+    "profile_from",
     "references",
     "request_from",
     "resolve",
@@ -47,6 +48,7 @@ _start = msgspec.msgpack.Decoder(r.Start)
 _event: msgspec.msgpack.Decoder[e.Event] = msgspec.msgpack.Decoder(e.Event)
 _pending = msgspec.msgpack.Decoder(r.PendingActivity)
 _request = msgspec.msgpack.Decoder(r.PendingRequest)
+_profile = msgspec.msgpack.Decoder(r.Profile)
 _answer = msgspec.msgpack.Decoder(c.AnswerUpdate)
 
 _REF = b"ref"  # how the field is named in bytes that have it
@@ -140,6 +142,15 @@ def request_from(data: bytes) -> r.PendingRequest:
         StoreCorruptError: The bytes are not a pending request.
     """
     return _decode(_request, data, "a pending request")
+
+
+def profile_from(data: bytes) -> r.Profile:
+    """Return the profile that these bytes hold.
+
+    Raises:
+        StoreCorruptError: The bytes are not a profile.
+    """
+    return _decode(_profile, data, "a profile")
 
 
 def answer_from(data: bytes) -> c.AnswerUpdate:
@@ -284,6 +295,13 @@ def _map_payloads(record: Any, change: Callable[[p.Payload], p.Payload]) -> Any:
         case r.PendingRequest():
             asked = _map_payloads(record.asked, change)
             return record if asked is record.asked else msgspec.structs.replace(record, asked=asked)
+        case c.UpsertMemo():
+            changes = change(record.changes)
+            return (
+                record
+                if changes is record.changes
+                else msgspec.structs.replace(record, changes=changes)
+            )
         case r.Start():
             args, memo = change(record.args), record.memo and change(record.memo)
             if args is record.args and memo is record.memo:

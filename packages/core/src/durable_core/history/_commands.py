@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from ._parts import Failure, Payload
+from ._parts import Attribute, Failure, Payload
 
 __all__ = [
     "AnswerUpdate",
@@ -24,6 +24,8 @@ __all__ = [
     "StartTimer",
     "TellRun",
     "TerminateRun",
+    "UpsertAttributes",
+    "UpsertMemo",
     "WithdrawRequest",
     "status_after",
 ]
@@ -234,6 +236,29 @@ class TerminateRun(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, ta
     details: bytes = b""
 
 
+class UpsertAttributes(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="attributes"):
+    """Set search attributes, or take them away. Identity: (kind, occurrence).
+
+    Attributes:
+        updates: Names, types and values; all are compared.
+    """
+
+    updates: tuple[Attribute, ...]
+    occurrence: int = 1
+
+
+class UpsertMemo(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="memo"):
+    """Change the memo. Identity: (kind, occurrence); values are compared too.
+
+    Attributes:
+        changes: JSON object; null takes a key away.
+    """
+
+    changes: Payload
+    digest: str
+    occurrence: int = 1
+
+
 Command = (
     ScheduleActivity
     | StartTimer
@@ -249,6 +274,8 @@ Command = (
     | ContinueRun
     | FailRun
     | TerminateRun
+    | UpsertAttributes
+    | UpsertMemo
 )
 
 Ending = CompleteRun | ContinueRun | FailRun | TerminateRun

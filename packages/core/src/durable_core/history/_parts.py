@@ -8,6 +8,7 @@ import msgspec
 
 __all__ = [
     "Attempt",
+    "Attribute",
     "Failure",
     "Payload",
 ]
@@ -81,3 +82,17 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     worker: str = ""
     fence: int = 0
     failure: Failure | None = None
+
+
+class Attribute(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A search attribute as it is recorded.
+
+    Attributes:
+        name: Of the attribute.
+        kind: Name of its type, such as ``Keyword``.
+        value: What it is set to; None takes it away. Times are text, in UTC.
+    """
+
+    name: str
+    kind: str
+    value: str | int | float | bool | tuple[str, ...] | None = None

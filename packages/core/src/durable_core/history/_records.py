@@ -18,7 +18,7 @@ import msgspec
 
 from ._commands import AskPeople, Command
 from ._events import Event, Rewound
-from ._parts import Attempt, Payload
+from ._parts import Attempt, Attribute, Payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +29,7 @@ __all__ = [
     "Parent",
     "PendingActivity",
     "PendingRequest",
+    "Profile",
     "Start",
     "effective",
 ]
@@ -69,8 +70,11 @@ class Start(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         key: Id of the key from which content addresses derive; empty without encryption.
         parent: The run whose child it is; None for any other.
         continues: Unique id of the run that it continues; empty for any other.
+        memo_changes: What the runs before it in its chain changed in the memo: JSON, by key.
         first_digest: ``args_digest`` of the first run of its chain, if it continues one.
         version: Of this record.
+        attributes: Search attributes that it began with.
+        summary, details: What was said of it at the start, for people.
     """
 
     namespace: str
@@ -91,8 +95,12 @@ class Start(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     key: str = ""
     parent: Parent | None = None
     continues: str = ""
+    memo_changes: dict[str, bytes] = {}
     first_digest: str = ""
     version: int = 1
+    attributes: tuple[Attribute, ...] = ()
+    summary: str = ""
+    details: str = ""
 
 
 class Note(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -120,6 +128,24 @@ class Activation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     commands: tuple[Command, ...] = ()
     notes: tuple[Note, ...] = ()
     version: int = 1
+
+
+class Profile(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What a run shows of itself now, as its side row holds it; the history says the same.
+
+    Attributes:
+        attributes: Its search attributes, by name.
+        memo: What the run changed in the memo that it began with: JSON by key; null takes the key
+            away.
+        summary, details: What was said of it at the start, for people.
+        current_details: What the run says of itself, for people.
+    """
+
+    attributes: tuple[Attribute, ...] = ()
+    memo: dict[str, bytes] = msgspec.field(default_factory=dict[str, bytes])
+    summary: str = ""
+    details: str = ""
+    current_details: str = ""
 
 
 class PendingActivity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from ._lease import Lease
+from ._profiles import ProfileRow, profile_of_start, profile_row
 from ._protocol import Store
+from ._questions import Answer, Question
 from ._rows import (
     Append,
     Arrivals,
@@ -24,6 +26,7 @@ from ._rows import (
 )
 
 __all__ = [
+    "Answer",
     "Append",
     "Arrivals",
     "Child",
@@ -36,10 +39,14 @@ __all__ = [
     "Pause",
     "PendingRow",
     "Post",
+    "ProfileRow",
+    "Question",
     "ReplyRow",
     "RequestFilter",
     "RequestRow",
     "Reuse",
     "RunRow",
     "Store",
+    "profile_of_start",
+    "profile_row",
 ]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from ._lease import Lease
+    from ._profiles import ProfileRow
+    from ._questions import Questions
     from ._rows import (
         Append,
         Arrivals,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
         RunRow,
     )
     from ._stalls import Instance
+    from ._visibility import Visibility
 
 __all__ = ["Store"]
 
@@ -40,10 +43,21 @@ class Store(Protocol):
         """Where that is, for people."""
         ...
 
+    @property
+    def visibility(self) -> Visibility:
+        """Finds runs by what they show of themselves."""
+        ...
+
+    @property
+    def questions(self) -> Questions:
+        """Hands queries to workers of other processes."""
+        ...
+
     def append(self, append: Append) -> asyncio.Future[Outcome]:
         """Add to a run. The future ends when the append is durable, or refused.
 
         Raises (through the future):
+            SearchAttributeError: An attribute has another type; nothing of the append is kept.
             StoreError: The store could not be written; nothing of the append is kept.
         """
         ...
@@ -56,8 +70,14 @@ class Store(Protocol):
         *,
         reuse: Reuse = "always",
         inbox: Sequence[InboxRow] = (),
+        profile: ProfileRow | None = None,
     ) -> asyncio.Future[Outcome]:
-        """Create a run that some worker of its queue will pick up, with events that wait for it."""
+        """Create a run that some worker of its queue will pick up, with events that wait for it.
+
+        Raises (through the future):
+            SearchAttributeError: An attribute has another type; there is no such run.
+            StoreError: The store could not be written.
+        """
         ...
 
     def send(

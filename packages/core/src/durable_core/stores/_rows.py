@@ -10,6 +10,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from ._profiles import ProfileRow
+
 __all__ = [
     "Append",
     "Arrivals",
@@ -143,12 +145,14 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         row, start, items: Its row, its start record, and what that refers to.
         reuse: Whether its id may be one that was used before.
+        profile: What it shows of itself.
     """
 
     row: RunRow
     start: bytes
     items: Mapping[str, bytes]
     reuse: Reuse = "always"
+    profile: ProfileRow | None = None
 
 
 class Child(NewRun, frozen=True, kw_only=True):
@@ -237,6 +241,7 @@ class Append(msgspec.Struct, kw_only=True):
         replies: What became of updates.
         start: Row and start record of a run that this append creates.
         reuse: Whether that run's id may be one that was used before.
+        profile: What the run shows of itself from now on; None if that stays as it is.
     """
 
     run_id: str
@@ -266,6 +271,7 @@ class Append(msgspec.Struct, kw_only=True):
     replies: Sequence[ReplyRow] = ()
     start: tuple[RunRow, bytes] | None = None
     reuse: Reuse = "always"
+    profile: ProfileRow | None = None
 
 
 Reuse = Literal["always", "failed", "never"]

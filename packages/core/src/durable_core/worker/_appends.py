@@ -22,19 +22,28 @@ from durable_core.history import (
     StartTimer,
     WithdrawRequest,
 )
-from durable_core.stores import Append, Outcome, PendingRow, Reuse, RunRow
+from durable_core.stores import Append, Outcome, PendingRow, Reuse, RunRow, profile_of_start
 
 from . import _takeover
 from ._arrived import Arrived, LostRunError, unread
 from ._children import children_of, heard_of_end, successor_of
 from ._posts import posts_of
+from ._profiles import profile_of
 from ._replies import replies_of
 
 if TYPE_CHECKING:
     from durable_core.engine import Pending, Run
-    from durable_core.history import Activation, Failure, PendingActivity
+    from durable_core.history import Activation, Failure, PendingActivity, Start
 
-__all__ = ["Appends", "Creation", "failure_of", "log_stall"]
+__all__ = [
+    "Appends",
+    "Creation",
+    "creation_of",
+    "failure_of",
+    "is_of_code",
+    "log_stall",
+    "stall_unloaded",
+]
 
 _log = logging.getLogger("durable_core.worker")
 
@@ -56,10 +65,12 @@ class Appends:
         row: The run's row as it was before.
         fence: Of the ownership.
         owner: Number of the worker.
+        start: The run's start record.
     """
 
-    def __init__(self, row: RunRow, fence: int, owner: int) -> None:
+    def __init__(self, row: RunRow, fence: int, owner: int, start: Start) -> None:
         self._row = row
+        self._start = start
         self._base = Append(
             run_id=row.run_id,
             expected_fence=fence,
@@ -120,8 +131,10 @@ class Appends:
             # Else an attempt that was asked for would be hours away again after a crash.
             pending += [_takeover.activity_row(p, s) for p, s in sooner if p.seq in run.pending]
 
+        base = self._creating(create)
         return replace(
-            self._creating(create),
+            base,
+            profile=profile_of(run, activation) or base.profile,
             number=activation.number,
             time=activation.time,
             data=data,
@@ -132,7 +145,7 @@ class Appends:
             withdrawn=withdrawn,
             taken=rows,
             children=children_of(run.start, activation),
-            successor=successor_of(run.start, self._row, activation),
+            successor=successor_of(run, self._row, activation),
             posts=[*posts_of(run.start, activation), *heard_of_end(run.start, activation)],
             replies=replies,
         )
@@ -215,7 +228,40 @@ class Appends:
             claim=True,
             start=create.start,
             reuse=create.reuse,
+            profile=profile_of_start(self._start),
         )
+
+
+def creation_of(append: Append) -> Creation | None:
+    """Return what an append was to create beside its activation, if it was."""
+    return None if append.start is None else Creation(append.start, append.items, append.reuse)
+
+
+def is_of_code(error: ex.SearchAttributeError, run: Run, append: Append) -> bool:
+    """Return whether a run's code made what a store refuses, and not whoever started the run.
+
+    The activation that holds it does not count.
+    """
+    began_with = {each.name for each in run.start.attributes}
+    if append.start is not None and error.name in began_with:
+        return False
+
+    run.next_number -= 1
+    return True
+
+
+def stall_unloaded(row: RunRow, owner: int, stall: str) -> Append:
+    """Record why a run that is not loaded cannot go on."""
+    return Append(
+        run_id=row.run_id,
+        expected_fence=row.fence,
+        fence=row.fence + 1,
+        owner=owner,
+        claim=True,
+        release=True,
+        wake=_defaults.NEVER,
+        stall=stall,
+    )
 
 
 def _side_row(run: Run, command: history.Command, packer: history.Packer) -> PendingRow | None:

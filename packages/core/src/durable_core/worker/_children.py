@@ -21,7 +21,16 @@ from durable_core.history import (
     TerminateRun,
 )
 from durable_core.payloads._failures import failure_from
-from durable_core.stores import Append, Child, InboxRow, NewRun, Outcome, Post, Store
+from durable_core.stores import (
+    Append,
+    Child,
+    InboxRow,
+    NewRun,
+    Outcome,
+    Post,
+    Store,
+    profile_of_start,
+)
 
 from ._arrived import Arrived
 from ._replay import Record
@@ -89,14 +98,17 @@ def _child(start: Start, command: StartChild, now: float) -> Child:
     )
 
 
-def successor_of(start: Start, row: RunRow, activation: Activation) -> NewRun | None:
+def successor_of(run: Run, row: RunRow, activation: Activation) -> NewRun | None:
     """Return the run that takes the place of another one by an activation of it, if one does.
 
+    It shows of itself what that one did, but for the words of the moment.
+
     Args:
-        start: Of the run that ends.
-        row: Of that run.
+        run: The run that ends.
+        row: Its row.
         activation: Its last.
     """
+    start, shown = run.start, run.profile.record()
     last = activation.commands[-1] if activation.commands else None
     if not isinstance(last, ContinueRun):
         return None
@@ -113,13 +125,20 @@ def successor_of(start: Start, row: RunRow, activation: Activation) -> NewRun | 
         effect_scope=last.run_id,
         lineage=last.run_id,
         client=f"run {start.workflow_id}",
+        attributes=shown.attributes,
+        memo_changes=shown.memo,
         continues=start.run_id,
         first_digest=start.first_digest or start.args_digest,
     )
     packer = Packer(last.run_id)
     fresh = row_of(begun)
     kept = {name: getattr(row, name) for name in ("first", "parent", "parent_seq", "policy")}
-    return NewRun(row=replace(fresh, **kept), start=packer.pack(begun), items=packer.items)
+    return NewRun(
+        row=replace(fresh, **kept),
+        start=packer.pack(begun),
+        items=packer.items,
+        profile=profile_of_start(begun),
+    )
 
 
 def end_of(seq: int, last: Command) -> ChildEnded | None:

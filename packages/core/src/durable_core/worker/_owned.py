@@ -23,7 +23,7 @@ from durable_core.history import Activation, CancelActivity, Event, RetryAsked, 
 from durable_core.stores import Append, Outcome, Reuse, RunRow, _stalls
 
 from . import _takeover
-from ._appends import Appends, Creation, failure_of, log_stall
+from ._appends import Appends, Creation, creation_of, failure_of, is_of_code, log_stall
 from ._arrived import (
     Arrived,
     Inbox,
@@ -96,7 +96,7 @@ class OwnedRun:
             interrupted=self._let_go,
             resting=self._settled.wake,
         )
-        self._appends = Appends(row, self.fence, worker.membership.number)
+        self._appends = Appends(row, self.fence, worker.membership.number, run.start)
         self._events: list[Arrived] = []
         self.inbox = Inbox()
         self._claimed = False
@@ -339,6 +339,10 @@ class OwnedRun:
             else:
                 refuse(taken, self.row.run_id)
 
+            return
+
+        if isinstance(outcome, ex.SearchAttributeError) and is_of_code(outcome, self.run, append):
+            self._stall(outcome, taken, creation_of(append))
             return
 
         if isinstance(outcome, BaseException):

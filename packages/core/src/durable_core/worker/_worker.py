@@ -19,10 +19,11 @@ from durable_core import _defaults, _forks, _ids, history
 from durable_core import exceptions as ex
 from durable_core.engine import Run
 from durable_core.history import Packer
-from durable_core.stores import Append, _stalls
+from durable_core.stores import _stalls
 
 from . import _retention, _takeover
 from ._activations import Activations
+from ._appends import stall_unloaded
 from ._bodies import Bodies
 from ._claims import Claims
 from ._eviction import evict
@@ -30,6 +31,7 @@ from ._host import Registered
 from ._membership import Membership, lease_of
 from ._options import cached_runs
 from ._owned import LostRunError, OwnedRun, ReleasedRunError
+from ._questions import answer_questions
 from ._replay import Record, rebuild, rebuild_at_once
 from ._rewind import rewind_of
 from ._start import row_of
@@ -119,6 +121,7 @@ class Worker:
         self._watchdog: Watchdog | None = None
         self._poller: asyncio.Task[None] | None = None
         self._purger: asyncio.Task[None] | None = None
+        self._answerer: asyncio.Task[None] | None = None
         self._looked_at = -1
         self._stopped: asyncio.Event | None = None
         self._leaving = False
@@ -169,6 +172,8 @@ class Worker:
         self._client.attach(self)
         self._claims.wanted = takes_runs
         self._poller = asyncio.create_task(self._poll(), name="durable-worker-poll")
+        answer = answer_questions(self, self._client)
+        self._answerer = asyncio.create_task(answer, name="durable-worker-answer")
         if self._keep is not None:
             purge = _retention.purge_now_and_then(
                 self.store, self._client.namespace, self.task_queue, self._keep
@@ -187,7 +192,7 @@ class Worker:
 
         self._leaving = True
         self._client.detach(self)
-        for background in (self._poller, self._purger):
+        for background in (self._poller, self._purger, self._answerer):
             if background is not None:
                 background.cancel()
                 await asyncio.gather(background, return_exceptions=True)
@@ -562,18 +567,8 @@ class Worker:
 
         failure = self._registered.failures.record(error)
         now = self.clock.now()
-        await self.store.append(
-            Append(
-                run_id=row.run_id,
-                expected_fence=row.fence,
-                fence=row.fence + 1,
-                owner=self.membership.number,
-                claim=True,
-                release=True,
-                wake=_defaults.NEVER,
-                stall=_stalls.stall_of(failure, row.next_number, self.instance, now, row.stall),
-            )
-        )
+        stall = _stalls.stall_of(failure, row.next_number, self.instance, now, row.stall)
+        await self.store.append(stall_unloaded(row, self.membership.number, stall))
 
     def _check_process(self) -> None:
         _forks.check_process(self._pid, f"worker {self.identity}")

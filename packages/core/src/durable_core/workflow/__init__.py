@@ -50,6 +50,14 @@ from ._external import (
 )
 from ._handlers import HandlerUnfinishedPolicy, UpdateMethod, query, signal, update
 from ._people import Answer, request
+from ._profile import (
+    get_current_details,
+    memo,
+    memo_value,
+    set_current_details,
+    upsert_memo,
+    upsert_search_attributes,
+)
 from ._setting import (
     all_handlers_finished,
     get_dynamic_query_handler,
@@ -91,6 +99,7 @@ __all__ = [
     "defn",
     "execute_activity",
     "execute_child_workflow",
+    "get_current_details",
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
     "get_dynamic_update_handler",
@@ -104,12 +113,15 @@ __all__ = [
     "init",
     "instance",
     "logger",
+    "memo",
+    "memo_value",
     "now",
     "payload_converter",
     "query",
     "random",
     "request",
     "run",
+    "set_current_details",
     "set_dynamic_query_handler",
     "set_dynamic_signal_handler",
     "set_dynamic_update_handler",
@@ -124,6 +136,8 @@ __all__ = [
     "time_ns",
     "unsafe",
     "update",
+    "upsert_memo",
+    "upsert_search_attributes",
     "uuid4",
     "wait",
     "wait_condition",

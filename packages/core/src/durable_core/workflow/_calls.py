@@ -10,11 +10,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 from durable_core import _clock, _defaults
+from durable_core._search_attributes import TypedSearchAttributes, untyped
 from durable_core.adapter import Engine, current_engine
 from durable_core.exceptions import NotInWorkflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, MutableMapping
+    from collections.abc import Callable, Generator, Mapping, MutableMapping, Sequence
     from datetime import datetime
     from random import Random
     from uuid import UUID
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ._children import Asked, ChildWorkflowHandle
     from ._defn import Definition
     from ._handlers import Handler, Kind
+    from ._profile import Profile
 
 __all__ = [
     "Info",
@@ -75,6 +77,7 @@ class Info:
         start_time: When the run was started.
         parent: The run whose child it is; None if it is nobody's.
         continued_run_id: Unique id of the run that it continues; None if it continues none.
+        typed_search_attributes: The run's search attributes when this was asked for.
     """
 
     namespace: str
@@ -85,6 +88,12 @@ class Info:
     start_time: datetime
     parent: ParentInfo | None = None
     continued_run_id: str | None = None
+    typed_search_attributes: TypedSearchAttributes = TypedSearchAttributes.empty
+
+    @property
+    def search_attributes(self) -> Mapping[str, Sequence[Any]]:
+        """Their values by name, each as a list: temporalio's older form."""
+        return untyped(self.typed_search_attributes)
 
     def get_current_history_length(self) -> int:
         """Return how many activations the run has, with the one under way."""
@@ -155,6 +164,11 @@ class Runtime(Engine, Protocol):
     @property
     def others(self) -> Others:
         """What it asks of other runs."""
+        ...
+
+    @property
+    def profile(self) -> Profile:
+        """What it shows of itself."""
         ...
 
     @property

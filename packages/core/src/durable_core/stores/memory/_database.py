@@ -22,6 +22,8 @@ from durable_core.history import (
     start_from,
 )
 from durable_core.stores import _family
+from durable_core.stores._profiles import ProfileRow, clash
+from durable_core.stores._questions import Answer, Question
 from durable_core.stores._rows import (
     Append,
     Arrivals,
@@ -57,6 +59,7 @@ class _Run(msgspec.Struct):
     pending: dict[int, PendingRow] = {}
     inbox: dict[int, InboxRow] = {}
     replies: dict[str, ReplyRow] = {}
+    profile: ProfileRow | None = None
 
 
 class Database:
@@ -64,6 +67,9 @@ class Database:
 
     Attributes:
         version: Grows with every change.
+        kinds: The types of search attributes, by namespace and name.
+        questions: Queries of other processes by number, each with its answer.
+        question_numbers: Numbers for them.
     """
 
     def __init__(self) -> None:
@@ -73,6 +79,9 @@ class Database:
         self._workers: dict[int, _Worker] = {}
         self._inbox_numbers = itertools.count(1)
         self._worker_numbers = itertools.count(1)
+        self.kinds: dict[tuple[str, str], str] = {}
+        self.questions: dict[int, tuple[Question, Answer | None]] = {}
+        self.question_numbers = itertools.count(1)
 
     # Writing
 
@@ -83,12 +92,15 @@ class Database:
         items: Mapping[str, bytes],
         reuse: Reuse,
         inbox: Sequence[InboxRow],
+        profile: ProfileRow | None,
     ) -> Outcome:
         """Create a run without an owner."""
+        self._check_kinds(profile)
         if self._in_use(row, reuse):
             return Outcome.ID_IN_USE
 
         run = self._runs[row.run_id] = _Run(row, start)
+        self._show(run, profile)
         for event in inbox:
             self._put(run, event)
 
@@ -101,6 +113,7 @@ class Database:
         if not self.alive(append.owner):
             return Outcome.REFUSED
 
+        self._check_kinds(append.profile)
         if append.start is not None:
             row, start = append.start
             if self._in_use(row, append.reuse):
@@ -129,7 +142,7 @@ class Database:
             self._hand_over(run, append.successor)
 
         for child in append.children:
-            made = self.create(child.row, child.start, child.items, child.reuse, ())
+            made = self.create(child.row, child.start, child.items, child.reuse, (), None)
             if append.status == "running":
                 there = made is Outcome.ACCEPTED
                 self._put(run, child.started if there else child.refused)
@@ -157,7 +170,8 @@ class Database:
 
     def _hand_over(self, run: _Run, successor: NewRun) -> None:
         """Let another run take the place of one, with what that has not read."""
-        self.create(successor.row, successor.start, successor.items, successor.reuse, ())
+        row, start, items = successor.row, successor.start, successor.items
+        self.create(row, start, items, successor.reuse, (), successor.profile)
         other = self._runs[successor.row.run_id]
         for number, event in run.inbox.items():
             record = event_from(event.data)
@@ -232,6 +246,7 @@ class Database:
             run.activations.append(append.data)
             run.fences.append(append.fence)
 
+        self._show(run, append.profile)
         self._add_items(append.lineage, append.items)
         for pending in append.pending:
             known = run.pending.get(pending.seq)
@@ -253,6 +268,18 @@ class Database:
             known_reply = run.replies.get(reply.request)
             if known_reply is None or known_reply.stage == "accepted":
                 run.replies[reply.request] = reply
+
+    def _check_kinds(self, profile: ProfileRow | None) -> None:
+        for name, kind in () if profile is None else profile.kinds:
+            assert profile is not None
+            known = self.kinds.get((profile.namespace, name), kind)
+            if known != kind:
+                raise clash(name, kind, known)
+
+    def _show(self, run: _Run, profile: ProfileRow | None) -> None:
+        if profile is not None:
+            run.profile = profile
+            self.kinds.update({(profile.namespace, name): kind for name, kind in profile.kinds})
 
     def send(self, run_id: str, row: InboxRow, lineage: str, items: Mapping[str, bytes]) -> Outcome:
         """Put an event into the inbox of an open run."""
@@ -501,6 +528,7 @@ class Database:
         for _, run_id in sorted(ended)[:limit]:
             del self._runs[run_id]
 
+        self.questions = {n: q for n, q in self.questions.items() if q[0].run_id in self._runs}
         lineages = {run.row.lineage for run in self._runs.values()}
         owners = {run.row.owner for run in self._runs.values()}
         self._items = {k: v for k, v in self._items.items() if k[0] in lineages}
@@ -575,6 +603,15 @@ class Database:
 
         found = [r for r in found if after is None or (r.since, r.run_id, r.seq) > after]
         return sorted(found, key=lambda r: (r.since, r.run_id, r.seq))[:limit]
+
+    def shown(self) -> list[tuple[RunRow, ProfileRow | None]]:
+        """Return all runs with what they show of themselves."""
+        return [(run.row, run.profile) for run in self._runs.values()]
+
+    def profile(self, run_id: str) -> bytes:
+        """Return what a run shows of itself; empty if that is nothing."""
+        run = self._runs.get(run_id)
+        return b"" if run is None or run.profile is None else run.profile.data
 
     def health(self) -> Health:
         """Return who works here; memory is not damaged."""

@@ -26,10 +26,13 @@ from durable_core.stores._rows import (
 )
 
 from ._database import Database
+from ._questions import MemoryQuestions
+from ._visibility import MemoryVisibility
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from durable_core.stores._profiles import ProfileRow
     from durable_core.stores._stalls import Instance
 
 __all__ = ["MemoryStore"]
@@ -57,6 +60,8 @@ class MemoryStore:
         self._wake = threading.Event()
         self._seen = -1
         self._closed = False
+        self.visibility = MemoryVisibility(self._read)
+        self.questions = MemoryQuestions(self._read)
 
     @property
     def location(self) -> str:
@@ -82,9 +87,10 @@ class MemoryStore:
         *,
         reuse: Reuse = "always",
         inbox: Sequence[InboxRow] = (),
+        profile: ProfileRow | None = None,
     ) -> asyncio.Future[Outcome]:
         """Create a run without an owner."""
-        return self._write(lambda d: d.create(row, start, items, reuse, inbox))
+        return self._write(lambda d: d.create(row, start, items, reuse, inbox, profile))
 
     def send(
         self, run_id: str, row: InboxRow, *, lineage: str, items: Mapping[str, bytes]

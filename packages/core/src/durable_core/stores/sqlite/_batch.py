@@ -14,12 +14,14 @@ import msgspec
 from durable_core._planted import planted
 from durable_core.stores._rows import Append, InboxRow, NewRun, Outcome, Post, Reuse, RunRow
 
-from . import _family
+from . import _family, _profiles
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     import apsw
+
+    from durable_core.stores._profiles import ProfileRow
 
 __all__ = ["Create", "Member", "Send", "write"]
 
@@ -32,6 +34,7 @@ class Create(msgspec.Struct, kw_only=True):
     items: Mapping[str, bytes]
     reuse: Reuse
     inbox: Sequence[InboxRow] = ()
+    profile: ProfileRow | None = None
 
 
 class Send(msgspec.Struct, kw_only=True):
@@ -78,7 +81,7 @@ def write(
     sql: Mapping[str, str],
     members: Sequence[Member],
     living: Collection[int],
-) -> list[Outcome]:
+) -> list[Outcome | Exception]:
     """Write a batch inside the open transaction and return what became of each member.
 
     Args:
@@ -89,11 +92,18 @@ def write(
 
     Invariant: no two members are of one run, sent events apart.
     """
-    outcomes = dict.fromkeys(range(len(members)), Outcome.ACCEPTED)
+    outcomes: dict[int, Outcome | Exception] = dict.fromkeys(range(len(members)), Outcome.ACCEPTED)
     for i, member in enumerate(members):
         # Also what would create a run: it must not be there without its first activation.
         if isinstance(member, Append) and member.owner not in living:
             outcomes[i] = Outcome.REFUSED
+
+    profiles = [
+        (i, m.profile)
+        for i, m in enumerate(members)
+        if isinstance(m, (Append, Create)) and m.profile and outcomes[i] is Outcome.ACCEPTED
+    ]
+    outcomes.update(_profiles.refused(connection, sql, profiles))
 
     # First, so that a run whose last activation is in this batch is still open to them; it is then
     # refused, and takes them up.
@@ -168,6 +178,12 @@ def write(
     _family.end_children(
         connection, sql, {a.run_id: a.time for a in accepted if a.status != "running"}
     )
+    kept = [(i, p) for i, p in profiles if outcomes[i] is Outcome.ACCEPTED]
+    shown = [(_run_of(members[i]), p) for i, p in kept]
+    made = [a.successor for a in accepted if a.successor is not None]
+    shown += [(m.row.run_id, m.profile) for m in made if m.profile is not None]
+    _profiles.put(connection, sql, shown)
+
     return list(outcomes.values())
 
 
@@ -216,7 +232,7 @@ def _send(
     connection: apsw.Connection,
     sql: Mapping[str, str],
     members: Sequence[Member],
-    outcomes: dict[int, Outcome],
+    outcomes: dict[int, Outcome | Exception],
 ) -> None:
     sent = [(i, m) for i, m in enumerate(members) if isinstance(m, Send)]
     if not sent:
@@ -239,17 +255,16 @@ def _create_runs(
     connection: apsw.Connection,
     sql: Mapping[str, str],
     members: Sequence[Member],
-    outcomes: dict[int, Outcome],
+    outcomes: dict[int, Outcome | Exception],
 ) -> None:
     created: list[tuple[int, RunRow, bytes, Reuse]] = []
     for i, member in enumerate(members):
+        if outcomes[i] is not Outcome.ACCEPTED:
+            continue
+
         if isinstance(member, Create):
             created.append((i, member.row, member.start, member.reuse))
-        elif (
-            isinstance(member, Append)
-            and member.start is not None
-            and outcomes[i] is Outcome.ACCEPTED
-        ):
+        elif isinstance(member, Append) and member.start is not None:
             created.append((i, *member.start, member.reuse))
 
     inserted = _insert_runs(connection, sql, [each for _, *each in created])
@@ -300,7 +315,7 @@ def _advance(
     connection: apsw.Connection,
     sql: Mapping[str, str],
     appends: Sequence[tuple[int, Append]],
-    outcomes: dict[int, Outcome],
+    outcomes: dict[int, Outcome | Exception],
 ) -> list[Append]:
     if not appends:
         return []
@@ -344,3 +359,7 @@ def _add_items(rows: _Rows, lineage: str, items: Iterable[tuple[str, bytes]]) ->
     # Sorted by key, so that two writers never wait for each other in opposite orders (R3).
     for address, data in sorted(items):
         rows.add(lineage, address, blob=data)
+
+
+def _run_of(member: Member) -> str:
+    return member.row.run_id if isinstance(member, Create) else member.run_id

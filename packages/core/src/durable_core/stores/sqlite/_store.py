@@ -36,7 +36,9 @@ from durable_core.stores._rows import (
 from . import _batch, _family, _handles, _locks, _open
 from ._handles import Handle
 from ._leases import Leases
+from ._questions import SqliteQuestions
 from ._turns import turn_of
+from ._visibility import SqliteVisibility
 from ._writer import Call, Writer
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
     import apsw
 
+    from durable_core.stores._profiles import ProfileRow
     from durable_core.stores._stalls import Instance
 
 __all__ = ["SqliteStore"]
@@ -76,6 +79,8 @@ class SqliteStore:
         self._reads = ThreadPoolExecutor(1, thread_name_prefix="durable-reader")
         self._locks: dict[int, _locks.WorkerLock] = {}
         self._closed = False
+        self.visibility = SqliteVisibility(self._read, _RUN_COLUMNS, _run_row)
+        self.questions = SqliteQuestions(self._read, self._writer, _SQL)
 
     @classmethod
     async def open(cls, path: Path) -> SqliteStore:
@@ -105,10 +110,13 @@ class SqliteStore:
         *,
         reuse: Reuse = "always",
         inbox: Sequence[InboxRow] = (),
+        profile: ProfileRow | None = None,
     ) -> asyncio.Future[Outcome]:
         """Create a run without an owner."""
         self._check_process()
-        create = _batch.Create(row=row, start=start, items=items, reuse=reuse, inbox=inbox)
+        create = _batch.Create(
+            row=row, start=start, items=items, reuse=reuse, inbox=inbox, profile=profile
+        )
         return self._writer.submit(create)
 
     def send(
@@ -381,7 +389,8 @@ class SqliteStore:
             asked = json.dumps([run for (run,) in rows])
             gone: list[Any] = connection.execute(_SQL["forget_runs"], (asked, before)).fetchall()
             runs = json.dumps([run for run, _ in gone])
-            for what in ("starts", "activations", "pending", "inbox", "replies"):
+            tables = ("starts", "activations", "pending", "inbox", "replies")
+            for what in (*tables, "profiles", "attributes", "questions"):
                 connection.execute(_SQL[f"forget_{what}"], (runs,))
 
             lineages = json.dumps([lineage for _, lineage in gone])

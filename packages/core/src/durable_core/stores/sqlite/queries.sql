@@ -418,3 +418,71 @@ SELECT address, data FROM item WHERE lineage = ?1 AND address IN (SELECT j.value
 -- Items by address (?2 is a JSON array), of the lineage of a run.
 SELECT address, data FROM item
 WHERE lineage = (SELECT lineage FROM run WHERE id = ?1) AND address IN (SELECT j.value FROM json_each(?2) AS j);
+
+
+-- name: known_kinds
+-- The types of search attributes that were used before (?1 is a JSON array of namespace and name).
+SELECT k.namespace, k.name, k.kind FROM json_each(?1) AS j
+JOIN attribute_kind AS k ON k.namespace = j.value ->> 0 AND k.name = j.value ->> 1;
+
+-- name: put_kinds
+-- Note the types of search attributes; the first use decides.
+INSERT INTO attribute_kind (namespace, name, kind)
+SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2 FROM json_each(?1) AS j
+WHERE true
+ON CONFLICT DO NOTHING;
+
+-- name: put_profiles
+-- Write what runs show of themselves.
+INSERT INTO profile (run, data)
+SELECT j.value ->> 0, substr(?2, 1 + (j.value ->> 1), j.value ->> 2) FROM json_each(?1) AS j
+WHERE true
+ON CONFLICT (run) DO UPDATE SET data = excluded.data;
+
+-- name: drop_attributes
+-- Remove the attributes of runs, which are written anew.
+DELETE FROM attribute WHERE run IN (SELECT j.value FROM json_each(?1) AS j);
+
+-- name: put_attributes
+-- Write the attributes of runs.
+INSERT INTO attribute (run, name, value, namespace, started)
+SELECT r.id, j.value ->> 1, j.value ->> 2, r.namespace, r.started
+FROM json_each(?1) AS j JOIN run AS r ON r.id = j.value ->> 0;
+
+-- name: forget_profiles
+-- Remove what runs showed of themselves.
+DELETE FROM profile WHERE run IN (SELECT j.value FROM json_each(?1) AS j);
+
+-- name: forget_attributes
+-- Remove the attributes of runs.
+DELETE FROM attribute WHERE run IN (SELECT j.value FROM json_each(?1) AS j);
+
+-- name: forget_questions
+-- Remove the questions about runs.
+DELETE FROM question WHERE run IN (SELECT j.value FROM json_each(?1) AS j);
+
+-- name: put_question
+-- Put a question; returns its number.
+INSERT INTO question (namespace, run, workflow_type, task_queue, name, args, until)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING id;
+
+-- name: drop_late_questions
+-- Remove the questions for whose answer nobody waits any more.
+DELETE FROM question WHERE until < ?1;
+
+-- name: questions
+-- The questions about runs of a queue that nobody has answered, and somebody waits for.
+SELECT namespace, run, workflow_type, task_queue, name, args, until, id FROM question
+WHERE namespace = ?1 AND task_queue = ?2 AND until >= ?3 AND answer IS NULL ORDER BY id;
+
+-- name: put_answer
+-- Answer a question that has no answer.
+UPDATE question SET answer = ?2, failure = ?3 WHERE id = ?1 AND answer IS NULL;
+
+-- name: answer
+-- The answer of a question, if it has one.
+SELECT answer, failure FROM question WHERE id = ?1 AND answer IS NOT NULL;
+
+-- name: drop_question
+-- Remove a question.
+DELETE FROM question WHERE id = ?1;

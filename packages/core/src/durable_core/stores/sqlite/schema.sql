@@ -53,6 +53,9 @@ CREATE TABLE run (
 CREATE UNIQUE INDEX run_open_id ON run (namespace, workflow_id) WHERE status = 'running';
 CREATE INDEX run_by_id ON run (namespace, workflow_id, started);
 CREATE INDEX run_by_start ON run (namespace, started);
+CREATE INDEX run_by_type ON run (namespace, workflow_type, started);
+CREATE INDEX run_by_end ON run (namespace, closed, started) WHERE closed IS NOT NULL;
+CREATE INDEX run_ended ON run (namespace, status, started) WHERE status <> 'running';
 CREATE INDEX run_waiting ON run (namespace, task_queue, wake) WHERE status = 'running' AND bound = 0 AND owner IS NULL;
 CREATE INDEX run_owned ON run (owner) WHERE owner IS NOT NULL;
 CREATE INDEX run_children ON run (parent) WHERE parent IS NOT NULL AND status = 'running';
@@ -119,4 +122,45 @@ CREATE TABLE inbox (
     arrived REAL NOT NULL,
     data BLOB NOT NULL,
     UNIQUE (run, request)
+);
+
+-- What a run shows of itself, if it shows anything: search attributes, memo, words for people. The history says the same.
+CREATE TABLE profile (
+    run TEXT PRIMARY KEY,
+    data BLOB NOT NULL
+);
+
+-- The search attributes of `profile`, for filters: a list has a row for each of its texts, a text for people one for
+-- each of its words. `namespace` and `started` are those of the run, so that the index has runs in order.
+CREATE TABLE attribute (
+    run TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value NOT NULL,
+    namespace TEXT NOT NULL,
+    started REAL NOT NULL,
+    PRIMARY KEY (run, name, value)
+) WITHOUT ROWID;
+
+CREATE INDEX attribute_value ON attribute (namespace, name, value, started, run);
+
+-- The type that a search attribute got by its first use.
+CREATE TABLE attribute_kind (
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    PRIMARY KEY (namespace, name)
+) WITHOUT ROWID;
+
+-- Queries of processes that do not know the code of a run, until they are answered or nobody waits any more.
+CREATE TABLE question (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    namespace TEXT NOT NULL,
+    run TEXT NOT NULL,
+    workflow_type TEXT NOT NULL,
+    task_queue TEXT NOT NULL,
+    name TEXT NOT NULL,
+    args BLOB NOT NULL,
+    until REAL NOT NULL,
+    answer BLOB,
+    failure TEXT
 );
