@@ -21,6 +21,7 @@ Split by what the reader does next::
     │   ├── NotInActivityError        called outside an activity
     │   ├── ReadOnlyContextError      a query tried to change its run
     │   ├── WorkflowQueryFailedError  a query raised; its ``cause`` says why
+    │   ├── StreamError               a stream cannot take that, or does not have it
     │   ├── NotSupported              this engine or version cannot do that
     │   ├── WorkflowAlreadyStartedError
     │   └── WorkflowNotFoundError
@@ -74,6 +75,7 @@ __all__ = [
     "StoreError",
     "StoreReadOnlyError",
     "StoreVersionError",
+    "StreamError",
     "TerminatedError",
     "TimeoutError",
     "TimeoutType",
@@ -262,6 +264,13 @@ class WorkflowQueryFailedError(CallError):
 
 
 # No RuntimeError: anyio takes that for the end of a loop, and its thread then waits for ever.
+class StreamError(CallError):
+    """A stream cannot take what is written, or does not have what is asked for.
+
+    Not retried in activities: another attempt would meet it again.
+    """
+
+
 class NotSupported(CallError):  # the documented name
     """This engine, or this version, cannot do what was asked."""
 

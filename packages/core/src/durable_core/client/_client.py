@@ -13,6 +13,7 @@ from durable_core.exceptions import WorkflowNotFoundError
 from durable_core.history import Payload, SignalReceived
 from durable_core.payloads._failures import Registry
 from durable_core.payloads._sent import encoded
+from durable_core.streams._news import News
 
 from ._changes import Changes
 from ._execution import WorkflowExecution, WorkflowExecutionStatus, execution_of
@@ -53,6 +54,7 @@ class Client:
         self.namespace = namespace
         self.identity = identity
         self.changes = Changes(store)
+        self.streams = News(store, self.changes)
         self._workers: list[Worker] = []
         self._failures = Registry()
 
@@ -110,6 +112,7 @@ class Client:
         """
         if self._pid == os.getpid():
             self.changes.close()
+            await self.streams.close()
             await self._store.close()
 
     @overload

@@ -13,5 +13,15 @@ from ._commands import Host, Pending, idempotency_key
 from ._guard import held
 from ._match import describe, python_version
 from ._run import Run
+from ._streams import StreamPart
 
-__all__ = ["Host", "Pending", "Run", "describe", "held", "idempotency_key", "python_version"]
+__all__ = [
+    "Host",
+    "Pending",
+    "Run",
+    "StreamPart",
+    "describe",
+    "held",
+    "idempotency_key",
+    "python_version",
+]

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from ._loop import Timer, WorkflowLoop
     from ._match import Expected
+    from ._streams import StreamPart
 
 __all__ = ["Commands", "Host", "Pending", "idempotency_key"]
 
@@ -105,6 +106,7 @@ class _Collected(msgspec.Struct):
     new_timers: list[Timer] = []
     notes: list[Note] = []
     callbacks: list[Callable[[], None]] = []
+    parts: list[StreamPart] = []
     items: dict[str, bytes] = {}
 
 

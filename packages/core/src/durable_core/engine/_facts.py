@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["Facts"]
 
 _CAPABILITIES = Capabilities(
-    name="embedded", durable=True, atomic=True, identity_matching=True, resources=True
+    name="embedded",
+    durable=True,
+    atomic=True,
+    identity_matching=True,
+    resources=True,
+    streams=True,
 )
 
 

@@ -48,6 +48,7 @@ from ._handlers import Handlers
 from ._loop import Timer, WorkflowTask, new_loop
 from ._match import Expected, waiting_line
 from ._others import Others
+from ._streams import Streams, Writer
 from ._updates import Updates
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Run(Facts):
         closed: The command that ended the run, once there is one.
         handlers: What handles its signals, queries and updates.
         updates: Its updates.
+        streams: What it writes to streams.
         resources: Live objects that were attached to the run in this process, by role.
         wake: Set by the owner; called, in any thread, when the run can only fail from now on, and
             nothing that it waits for may ever come.
@@ -110,6 +112,7 @@ class Run(Facts):
         self._commands = Commands(start, self._loop, host, self._context, definition.module)
         self.updates = Updates(self, self.handlers, host.failures)
         self._others = Others(self._commands, self._loop)
+        self.streams = Streams(self._commands, self._check_usable)
         self._python = start.python
         self._args: tuple[Any, ...] = ()
         self._main: asyncio.Task[Any] | None = None
@@ -476,6 +479,11 @@ class Run(Facts):
     def annotate(self, name: str, value: Any) -> None:
         """Record a fact for readers; see `durable_core.adapter.Engine.annotate`."""
         self._commands.annotate(name, value)
+
+    def stream(self, name: str) -> Writer:
+        """Return what writes to a stream; see `durable_core.adapter.Engine.stream`."""
+        self._check_usable()
+        return self.streams.writer(name)
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call something after the commit; see `durable_core.adapter.Engine.after_commit`."""

@@ -107,6 +107,7 @@ class PendingActivity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False)
         retry_at: Before this time no attempt starts.
         began: When the attempt under way began, of an activity that may begin at most once.
         details: JSON array of what the latest heartbeat said.
+        streams: Names of those to which an attempt without an outcome wrote.
     """
 
     seq: int
@@ -114,6 +115,7 @@ class PendingActivity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False)
     retry_at: float = 0.0
     began: float | None = None
     details: bytes = b""
+    streams: tuple[str, ...] = ()
 
 
 def effective(activations: Iterable[Activation]) -> list[Activation]:

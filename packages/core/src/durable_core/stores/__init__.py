@@ -18,6 +18,7 @@ from ._rows import (
     Reuse,
     RunRow,
 )
+from ._streams import StreamChunk, StreamMark, StreamPage, StreamRow
 
 __all__ = [
     "Append",
@@ -34,4 +35,8 @@ __all__ = [
     "Reuse",
     "RunRow",
     "Store",
+    "StreamChunk",
+    "StreamMark",
+    "StreamPage",
+    "StreamRow",
 ]

@@ -10,6 +10,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from ._streams import StreamChunk, StreamRow
+
 __all__ = [
     "Append",
     "Arrivals",
@@ -155,6 +157,7 @@ class Append(msgspec.Struct, kw_only=True):
         replies: What became of updates.
         start: Row and start record of a run that this append creates.
         reuse: Whether that run's id may be one that was used before.
+        chunks: Added to streams, in order.
     """
 
     run_id: str
@@ -180,6 +183,7 @@ class Append(msgspec.Struct, kw_only=True):
     replies: Sequence[ReplyRow] = ()
     start: tuple[RunRow, bytes] | None = None
     reuse: Reuse = "always"
+    chunks: Sequence[StreamChunk] = ()
 
 
 Reuse = Literal["always", "failed", "never"]
@@ -225,6 +229,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
     Attributes:
         rejected: Ids of the updates that were rejected.
+        streams: Those that were written to.
     """
 
     row: RunRow
@@ -234,3 +239,4 @@ class Loaded(msgspec.Struct, frozen=True):
     inbox: Sequence[tuple[int, bytes]]
     items: Mapping[str, bytes] = msgspec.field(default_factory=dict[str, bytes])
     rejected: Sequence[str] = ()
+    streams: Sequence[StreamRow] = ()

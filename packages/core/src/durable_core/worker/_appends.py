@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from durable_core.engine import Pending, Run
     from durable_core.history import Activation, Failure, PendingActivity
 
+    from ._outbox import Outbox
+
 __all__ = ["Appends", "Creation", "failure_of", "log_stall"]
 
 _log = logging.getLogger("durable_core.worker")
@@ -46,10 +48,12 @@ class Appends:
         row: The run's row as it was before.
         fence: Of the ownership.
         owner: Number of the worker.
+        outbox: What is written to streams, which goes along.
     """
 
-    def __init__(self, row: RunRow, fence: int, owner: int) -> None:
+    def __init__(self, row: RunRow, fence: int, owner: int, outbox: Outbox) -> None:
         self._row = row
+        self._outbox = outbox
         self._base = Append(
             run_id=row.run_id,
             expected_fence=fence,
@@ -60,13 +64,14 @@ class Appends:
 
     def claim(self, pending: Sequence[PendingRow], *, reopen: bool) -> Append:
         """Become the owner of a run that exists."""
-        return replace(
+        claim = replace(
             self._base,
             expected_fence=self._row.fence,
             claim=True,
             reopen=reopen,
             pending=pending,
         )
+        return self._with_chunks(claim)
 
     def activation(
         self,
@@ -99,7 +104,7 @@ class Appends:
             # Else an attempt that was asked for would be hours away again after a crash.
             pending += [_takeover.activity_row(p, s) for p, s in sooner if p.seq in run.pending]
 
-        return replace(
+        append = replace(
             self._creating(create),
             number=activation.number,
             time=activation.time,
@@ -112,10 +117,26 @@ class Appends:
             posts=posts_of(run.start, activation),
             replies=replies,
         )
+        # Last of all: what was written by an activation that cannot be committed is not there.
+        self._outbox.put(run.streams.parts, activation.number)
+        return self._with_chunks(append)
 
     def remember(self, pending: Pending, state: PendingActivity) -> Append:
         """Write what is known of an activity, in between."""
         return replace(self._base, pending=[_takeover.activity_row(pending, state)])
+
+    def chunks(self) -> Append:
+        """Write what is there for streams, in between."""
+        return self._with_chunks(self._base)
+
+    def _with_chunks(self, append: Append) -> Append:
+        chunks, states = self._outbox.take()
+        if not chunks:
+            return append
+
+        # Of a run that ends nobody waits for anything.
+        begun = [_takeover.activity_row(p, s) for p, s in states if append.status == "running"]
+        return replace(append, chunks=chunks, pending=[*append.pending, *begun])
 
     def release(
         self, due: float | None, *, left: Sequence[Arrived] = (), cut: States = (), now: float = 0.0
@@ -131,7 +152,7 @@ class Appends:
         packer = history.Packer(self._row.lineage)
         rows = [_takeover.activity_row(pending, state) for pending, state in cut]
         inbox = unread(left, packer, now)
-        return replace(
+        release = replace(
             self._base,
             release=True,
             wake=_defaults.NEVER if due is None else due,
@@ -139,6 +160,7 @@ class Appends:
             items=packer.items,
             inbox=inbox,
         )
+        return self._with_chunks(release)
 
     def stall(
         self,
@@ -152,7 +174,7 @@ class Appends:
         """Let the run go because its code cannot go on; nothing that it received is lost."""
         packer = history.Packer(self._row.lineage, {} if create is None else dict(create.items))
         inbox = unread(left, packer, now)
-        return replace(
+        stalled = replace(
             self._creating(create),
             release=True,
             wake=_defaults.NEVER,
@@ -161,6 +183,7 @@ class Appends:
             pending=[_takeover.activity_row(pending, state) for pending, state in cut],
             stall=stall,
         )
+        return self._with_chunks(stalled)
 
     def late(self, before: Append, left: Sequence[Arrived], now: float) -> Append | None:
         """Add to a stalled run what arrived while its stall was being written, if anything did."""

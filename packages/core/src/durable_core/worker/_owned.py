@@ -94,8 +94,9 @@ class OwnedRun:
             broken=self._end,
             interrupted=self._let_go,
             resting=self._settled.wake,
+            flush=lambda: self._store.append(self._appends.chunks()),
         )
-        self._appends = Appends(row, self.fence, worker.membership.number)
+        self._appends = Appends(row, self.fence, worker.membership.number, self.work.outbox)
         self._events: list[Arrived] = []
         self.inbox = Inbox()
         self._claimed = False
@@ -145,6 +146,7 @@ class OwnedRun:
 
         settled = {getattr(a.event, "seq", -1) for a in self._events}
         resumed = _takeover.resumed(run, loaded, settled, now, lost=lost)
+        self.work.outbox.resume(loaded, resumed, run, rewind)
         rows = _takeover.rows_of(run, resumed, timers=rewind is not None)
         claim = self._appends.claim(rows, reopen=rewind is not None)
         # Nothing is activated before it goes on below.

@@ -55,6 +55,7 @@ from ._setting import (
     set_signal_handler,
     set_update_handler,
 )
+from ._streams import stream
 from ._waiting import as_completed, wait
 
 __all__ = [
@@ -100,6 +101,7 @@ __all__ = [
     "signal",
     "sleep",
     "start_activity",
+    "stream",
     "time",
     "time_ns",
     "unsafe",

@@ -27,6 +27,9 @@ from durable_core.stores._rows import (
     RunRow,
 )
 from durable_core.stores._stalls import Instance, may_try
+from durable_core.stores._streams import StreamMark, StreamPage, StreamRow
+
+from ._streams import Streams
 
 __all__ = ["Database"]
 
@@ -46,6 +49,7 @@ class _Run(msgspec.Struct):
     pending: dict[int, PendingRow] = {}
     inbox: dict[int, InboxRow] = {}
     replies: dict[str, ReplyRow] = {}
+    streams: Streams = msgspec.field(default_factory=Streams)
 
 
 class Database:
@@ -180,6 +184,8 @@ class Database:
             known_reply = run.replies.get(reply.request)
             if known_reply is None or known_reply.stage == "accepted":
                 run.replies[reply.request] = reply
+
+        run.streams.add(append.chunks)
 
     def send(self, run_id: str, row: InboxRow, lineage: str, items: Mapping[str, bytes]) -> Outcome:
         """Put an event into the inbox of an open run."""
@@ -329,6 +335,7 @@ class Database:
             pending=[run.pending[seq] for seq in sorted(run.pending)],
             inbox=[(number, row.data) for number, row in run.inbox.items()],
             items=self.items(run.row.lineage, wanted),
+            streams=run.streams.rows(),
             rejected=[r.request for r in run.replies.values() if r.stage == "rejected"],
         )
 
@@ -451,6 +458,45 @@ class Database:
         """Return who works here; memory is not damaged."""
         living = [w.identity for w in self._workers.values() if w.alive]
         return Health(problems=(), workers=living)
+
+    # Streams
+
+    def read_stream(self, run_id: str, name: str, offset: int, limit: int) -> StreamPage:
+        """Return chunks of a stream from an offset on."""
+        run = self._runs.get(run_id)
+        if run is None:
+            return StreamPage("")
+
+        return run.streams.read(run.row.status, name, offset, limit)
+
+    def streams(self, run_id: str) -> list[StreamRow]:
+        """Return the streams of a run."""
+        run = self._runs.get(run_id)
+        return [] if run is None else run.streams.rows()
+
+    def stream_marks(self, wanted: Sequence[tuple[str, str]]) -> list[StreamMark]:
+        """Return whether there is more of streams."""
+        found = [(self._runs.get(run_id), name) for run_id, name in wanted]
+        return [
+            ("", 0, False) if run is None else run.streams.mark(run.row.status, name)
+            for run, name in found
+        ]
+
+    def purge_streams(self, namespace: str, task_queue: str, before: float, limit: int) -> int:
+        """Forget the chunks of runs that have ended; return of how many streams."""
+        gone = 0
+        for run in self._runs.values():
+            row = run.row
+            if (
+                (row.namespace, row.task_queue) == (namespace, task_queue)
+                and row.status != "running"
+                and row.closed is not None
+                and row.closed < before
+            ):
+                gone += run.streams.purge(limit - gone)
+
+        self.version += 1
+        return gone
 
     # Parts
 

@@ -14,6 +14,8 @@ import msgspec
 from durable_core._planted import planted
 from durable_core.stores._rows import Append, InboxRow, Outcome, Post, Reuse, RunRow
 
+from . import _chunks
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -154,6 +156,7 @@ def write(
     if taken:
         connection.execute(sql["delete_inbox"], (_json(taken),))
 
+    _chunks.add(connection, sql, accepted)
     return list(outcomes.values())
 
 

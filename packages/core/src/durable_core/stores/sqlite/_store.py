@@ -31,7 +31,7 @@ from durable_core.stores._rows import (
     RunRow,
 )
 
-from . import _batch, _handles, _locks, _open
+from . import _batch, _chunks, _handles, _locks, _open
 from ._handles import Handle
 from ._leases import Leases
 from ._turns import turn_of
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     import apsw
 
     from durable_core.stores._stalls import Instance
+    from durable_core.stores._streams import StreamMark, StreamPage, StreamRow
 
 __all__ = ["SqliteStore"]
 
@@ -360,7 +361,15 @@ class SqliteStore:
             asked = json.dumps([run for (run,) in rows])
             gone: list[Any] = connection.execute(_SQL["forget_runs"], (asked, before)).fetchall()
             runs = json.dumps([run for run, _ in gone])
-            for what in ("starts", "activations", "pending", "inbox", "replies"):
+            for what in (
+                "starts",
+                "activations",
+                "pending",
+                "inbox",
+                "replies",
+                "chunks",
+                "streams",
+            ):
                 connection.execute(_SQL[f"forget_{what}"], (runs,))
 
             lineages = json.dumps([lineage for _, lineage in gone])
@@ -389,6 +398,37 @@ class SqliteStore:
         found = await self._read(lambda c: c.execute("PRAGMA quick_check(20)").fetchall())
         problems = [str(problem) for (problem,) in found if problem != "ok"]
         return Health(problems=problems, workers=[str(identity) for _, identity, *_ in rows])
+
+    async def read_stream(self, run_id: str, name: str, *, offset: int, limit: int) -> StreamPage:
+        """Return chunks of a stream from an offset on."""
+        return await self._read(lambda c: _chunks.read(c, _SQL, run_id, name, offset, limit))
+
+    async def streams(self, run_id: str) -> Sequence[StreamRow]:
+        """Return the streams of a run."""
+        return await self._read(lambda c: _chunks.rows(c, _SQL, run_id))
+
+    async def stream_marks(self, wanted: Sequence[tuple[str, str]]) -> Sequence[StreamMark]:
+        """Return whether there is more of streams."""
+        return await self._read(lambda c: _chunks.marks(c, _SQL, wanted))
+
+    async def purge_streams(
+        self, namespace: str, task_queue: str, before: float, *, limit: int
+    ) -> int:
+        """Forget the chunks of runs that have ended."""
+        values = (namespace, before, limit, task_queue)
+        found: list[Any] = await self._read(
+            lambda c: c.execute(_SQL["streams_closed"], values).fetchall()
+        )
+        if not found:
+            return 0
+
+        streams = [stream for (stream,) in found]
+        gone = await self._writer.submit(Call(lambda c: _chunks.purge(c, _SQL, streams, before)))
+        return int(gone)
+
+    def listen(self, streamed: Callable[[str], None]) -> None:
+        """Call a function with the run of each commit of this store that added chunks."""
+        self._writer.streamed = streamed
 
     def changed(self) -> bool:
         """Return whether there may be something new for others than a run's owner."""
@@ -502,6 +542,7 @@ class SqliteStore:
                 pending=pending,
                 inbox=inbox,
                 items=_items(connection, current.lineage, wanted),
+                streams=_chunks.rows(connection, _SQL, run),
                 rejected=[cast("str", r) for (r,) in connection.execute(_SQL["rejected"], (run,))],
             )
         finally:
