@@ -14,6 +14,7 @@ from ._format import one_line
 from ._list import list_runs
 from ._show import show_run
 from ._stand import pause_run, retry_run, unpause_run
+from ._stream import streams
 from ._talk import signal_run, update_run
 
 __all__ = ["main"]
@@ -54,7 +55,7 @@ def main(ctx: click.Context, url: str | None) -> None:
     ctx.obj = url
 
 
-_looking = (list_runs, show_run, examine)
+_looking = (list_runs, show_run, examine, streams)
 _acting = (
     *(signal_run, update_run, cancel_run, terminate_run),
     *(resume_run, pause_run, unpause_run, retry_run),

@@ -168,11 +168,10 @@ class Worker:
         self._client.attach(self)
         poll = self._poll(takes_runs=takes_runs)
         self._poller = asyncio.create_task(poll, name="durable-worker-poll")
-        if self._keep is not None:
-            purge = _retention.purge_now_and_then(
-                self.store, self._client.namespace, self.task_queue, self._keep
-            )
-            self._purger = asyncio.create_task(purge, name="durable-worker-purge")
+        purge = _retention.purge_now_and_then(
+            self.store, self._client.namespace, self.task_queue, self._keep
+        )
+        self._purger = asyncio.create_task(purge, name="durable-worker-purge")
 
     async def shutdown(self) -> None:
         """Stop the bodies, drop the runs from memory and release them for other workers.
