@@ -364,7 +364,7 @@ SET length = stream.length + excluded.length, size = stream.size + excluded.size
 -- Add chunks in the room that was made. Column 2 counts from the end of the stream.
 INSERT INTO chunk (stream, position, kind, fence, time, seq, attempt, number, data)
 SELECT s.id, s.length - (j.value ->> 2), j.value ->> 3, j.value ->> 4, j.value ->> 5, j.value ->> 6, j.value ->> 7,
-       j.value ->> 8, substr(?2, 1 + (j.value ->> 9), j.value ->> 10)
+       j.value ->> 8, coalesce(substr(?2, 1 + (j.value ->> 9), j.value ->> 10), x'')
 FROM json_each(?1) AS j JOIN stream AS s ON s.run = j.value ->> 0 AND s.name = j.value ->> 1;
 
 -- name: stream_rows
