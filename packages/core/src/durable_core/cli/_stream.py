@@ -51,7 +51,11 @@ def tail(
     async def main() -> None:
         async with connected(url or outer_url) as client:
             handle, _ = await find(client, workflow_id, run_id)
-            reader = handle.stream(name, from_offset=from_offset)
+            try:
+                reader = handle.stream(name, from_offset=from_offset)
+            except ValueError as error:
+                raise click.BadParameter(str(error), param_hint="NAME") from error
+
             printed = _Plain()
             async for item in reader.items():
                 if as_json:

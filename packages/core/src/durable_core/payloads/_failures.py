@@ -137,9 +137,8 @@ def failure_from(error: BaseException, *, depth: int = 0) -> Failure:
             return Failure(type=qualified_name(type(error)), kind="activity", state=state, **common)
         case _:
             members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-            non_retryable = isinstance(
-                error, (TypeError, ex.EncodeError, ex.DecodeError, ex.StreamError)
-            )
+            hopeless = (ex.EncodeError, ex.DecodeError, ex.StreamError, ex.NotSupported)
+            non_retryable = isinstance(error, (TypeError, *hopeless))
             return Failure(
                 type=qualified_name(type(error)),
                 state=_state(error),

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 
 from durable_core import _defaults
 from durable_core import exceptions as ex
+from durable_core._planted import planted
 from durable_core.payloads import _chunks
 from durable_core.stores import Outcome, StreamChunk
 
@@ -114,7 +115,7 @@ class Outbox:
                 self._add(row.name, "reset", seq=run.next_seq, number=rewind.to)
 
         for seq, state in states.items():
-            for name in state.streams:
+            for name in () if planted("reset.forgotten") else state.streams:
                 self._add(name, "reset", seq=seq, attempt=len(state.attempts))
 
             if state.streams:
