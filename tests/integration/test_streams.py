@@ -568,6 +568,61 @@ def test_what_is_set_aside_is_void_and_what_is_kept_stands(url, serving):
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("how", ["failed", "terminated"])
+def test_what_was_under_way_when_a_run_ended_is_void_when_it_begins_anew(how, url, serving):
+    @activity.defn
+    async def second(text: str) -> str:
+        if not gates["mended"].is_set():
+            await gates["fail"].wait()
+            raise RuntimeError("broken")
+
+        return text
+
+    @workflow.defn
+    async def both() -> list[str]:
+        once = streaming.RetryPolicy(maximum_attempts=1)
+        await say("kept", "other")
+        return await asyncio.gather(
+            halt("gate", "half"),
+            workflow.execute_activity(second, "x", retry_policy=once),
+        )
+
+    async def main():
+        code = {"workflows": [both], "activities": [say, halt, second]}
+        async with serving(url, **code) as client:
+            handle = await begin(client, both)
+            reader = handle.stream("tokens")
+            assert await anext(reader) == "half"
+            if how == "failed":
+                gates["fail"].set()
+            else:
+                await handle.terminate()
+
+            with pytest.raises(WorkflowFailureError):
+                await handle.result()
+
+            assert [value async for value in reader] == []
+            assert await handle.stream("tokens").collect() == ["half"]
+            gates["mended"].set()
+            gates["gate"].set()
+            row = await client.run_row("w", None)
+            await client.store.revive(row.run_id, reopen=True)
+            client.changes.notify()
+            assert await handle.result() == ["half", "x"]
+            items = await items_of(handle)
+            assert kinds_of(items) == "half/half!"
+            assert await handle.stream("tokens").collect() == ["half", "!"]
+            assert "".join(await handle.stream("other").collect()) == "kept"
+            # A reader that goes on with what it had.
+            shown = Collected(items[:1])
+            async for item in handle.stream("tokens", from_offset=1).items():
+                shown.add(item)
+
+            assert [item.offset for item in shown.chunks] == [2, 3]
+
+    asyncio.run(main())
+
+
 # Limits
 
 

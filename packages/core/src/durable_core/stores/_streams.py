@@ -30,8 +30,8 @@ class StreamChunk(msgspec.Struct, frozen=True):
         attempt: Of the activity; 0 for the code of the run.
         number: Of the activation in which the run's code wrote it; -1 for an activity. A reset that
             has one voids what the run's code wrote from that activation on, and what activities
-            from ``seq`` on did.
-        data: JSON of a chunk.
+            from ``seq`` on did, and those whose numbers are its data.
+        data: JSON of a chunk; of such a reset, of a list of numbers.
         offset: Where it stands; what is to be added has none yet.
     """
 

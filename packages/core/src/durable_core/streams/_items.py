@@ -26,6 +26,7 @@ class StreamItem(Generic[T]):
         time: When it was written, in seconds since the epoch.
         since: Of a reset because the run went back: the activation and the activity from which on
             nothing counts, by their numbers.
+        again: Of such a reset: earlier activities that begin anew, by their numbers.
         activation: In which the run's code wrote it, by its number.
     """
 
@@ -36,6 +37,7 @@ class StreamItem(Generic[T]):
     attempt: int = 0
     time: float = 0.0
     since: tuple[int, int] | None = None
+    again: tuple[int, ...] = ()
     activation: int | None = None
 
     def voids(self, earlier: StreamItem[Any]) -> bool:
@@ -50,7 +52,11 @@ class StreamItem(Generic[T]):
         if earlier.activation is not None:
             return earlier.activation >= activation
 
-        return earlier.activity_id is not None and int(earlier.activity_id) >= activity
+        if earlier.kind == "reset" or earlier.activity_id is None:
+            return False
+
+        seq = int(earlier.activity_id)
+        return seq >= activity or seq in self.again
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return it in JSON's own types, if its value is; without what does not apply."""
@@ -58,9 +64,12 @@ class StreamItem(Generic[T]):
         if self.kind == "chunk":
             found["value"] = self.value
 
-        for name in ("activity_id", "activation", "since"):
-            if (given := getattr(self, name)) is not None:
-                found[name] = list(given) if isinstance(given, tuple) else given
+        if self.since is not None:
+            found |= {"since": list(self.since), "again": list(self.again)}
+
+        for name, given in (("activity_id", self.activity_id), ("activation", self.activation)):
+            if given is not None:
+                found[name] = given
 
         if self.attempt:
             found["attempt"] = self.attempt

@@ -180,7 +180,7 @@ class StreamReader(AsyncIterator[T]):
             )
 
     def _item_of(self, chunk: StreamChunk) -> StreamItem[Any]:
-        value, since = None, None
+        value, since, again = None, None, ()
         if chunk.kind == "chunk":
             what = f"chunk {chunk.offset} of the stream {self._name!r}"
             if self._type is None:
@@ -189,6 +189,7 @@ class StreamReader(AsyncIterator[T]):
                 value = _json.decode(chunk.data, self._type, what=what)
         elif chunk.kind == "reset" and chunk.number >= 0:
             since = chunk.number, chunk.seq
+            again = tuple(_json.decode_untyped(chunk.data, what=f"reset {chunk.offset}"))
 
         of_an_activity = chunk.seq > 0 and since is None
         return StreamItem(
@@ -199,6 +200,7 @@ class StreamReader(AsyncIterator[T]):
             attempt=chunk.attempt,
             time=chunk.time,
             since=since,
+            again=again,
             activation=chunk.number if chunk.number >= 0 and since is None else None,
         )
 

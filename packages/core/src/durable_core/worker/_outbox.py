@@ -110,9 +110,10 @@ class Outbox:
         """
         for row in loaded.streams:
             self._extents[row.name] = _Extent(row.length, row.size, row.ended)
-            if rewind is not None and _reaches(row, run, rewind):
-                # Also an end is set aside.
-                self._add(row.name, "reset", seq=run.next_seq, number=rewind.to)
+            if rewind is not None and _reaches(row, states, run, rewind):
+                # Also an end is set aside. What was under way when the run ended begins anew.
+                again = msgspec.json.encode(sorted(states))
+                self._add(row.name, "reset", seq=run.next_seq, number=rewind.to, data=again)
 
         for seq, state in states.items():
             for name in () if planted("reset.forgotten") else state.streams:
@@ -351,6 +352,6 @@ class _Writer:
         self._attempt.write(self._name, _chunks.encoded(self._name, value))
 
 
-def _reaches(row: StreamRow, run: Run, rewind: Rewind) -> bool:
-    """Return whether what is set aside wrote to a stream."""
-    return row.seq >= run.next_seq or row.number >= rewind.to
+def _reaches(row: StreamRow, again: Iterable[int], run: Run, rewind: Rewind) -> bool:
+    """Return whether what is set aside, or begins anew, may have written to a stream."""
+    return row.number >= rewind.to or row.seq >= min([run.next_seq, *again])
