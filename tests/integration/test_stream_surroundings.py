@@ -49,6 +49,8 @@ def test_tail_prints_texts_as_they_are_and_other_values_as_json(store_url):
             tail = ["stream", "tail", "--url", store_url]
             assert await durable(*tail, "w", "tokens") == (0, "two\nlines\n", "")
             assert await durable(*tail, "w", "tokens", "--from-offset", "4") == (0, "lines\n", "")
+            await (await begin(client, once, "\x1b[2Jgone", [], id="escapes")).result()
+            assert await durable(*tail, "escapes", "tokens") == (0, "\\x1b[2Jgone\n", "")
             await (await begin(client, in_parts, "one", id="parts")).result()
             code, out, _ = await durable("--url", store_url, "stream", "tail", "parts", "parts")
             expected = [{"text": "one", "last": False}, {"text": "", "last": True}]

@@ -8,6 +8,7 @@ import uuid
 
 import pytest
 from durable_core import Client, Worker, _defaults, activity, workflow
+from durable_core.client import WorkflowHistory
 from durable_core.exceptions import (
     CancelledError,
     EncodeError,
@@ -619,6 +620,21 @@ def test_what_was_under_way_when_a_run_ended_is_void_when_it_begins_anew(how, ur
                 shown.add(item)
 
             assert [item.offset for item in shown.chunks] == [2, 3]
+
+    asyncio.run(main())
+
+
+def test_a_history_says_to_which_streams_an_activity_under_way_wrote(url, serving):
+    async def main():
+        async with serving(url) as client:
+            handle = await begin(client, halting, "gate")
+            assert await anext(handle.stream("tokens")) == "half"
+            history = await handle.fetch_history()
+            assert [known.streams for known in history.pending.values()] == [("tokens",)]
+            assert WorkflowHistory.from_json(history.to_json()) == history
+            gates["gate"].set()
+            await handle.result()
+            assert not (await handle.fetch_history()).pending
 
     asyncio.run(main())
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._act import find, of_a_run
-from ._format import finite
+from ._format import clean, finite
 from ._stdout import is_unicode, prepare
 from ._store import connected
 
@@ -77,9 +77,10 @@ class _Plain:
     def show(self, item: StreamItem[Any]) -> None:
         """Print an item."""
         if item.kind == "chunk" and isinstance(item.value, str):
-            sys.stdout.write(item.value)
+            sys.stdout.write(clean(item.value))
             sys.stdout.flush()
-            self._in_line = not item.value.endswith("\n") if item.value else self._in_line
+            if item.value:
+                self._in_line = not item.value.endswith("\n")
         elif item.kind == "chunk":
             self.finish()
             _line(item.value)

@@ -88,10 +88,10 @@ class Outbox:
         # Activities that wrote to a stream for the first time.
         self._begun: dict[int, None] = {}
         self._closed = False
+        # Whether somebody sees to it that what is here is flushed.
         self._planned = False
         self._taken_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
-        self._flushing: asyncio.Future[Outcome] | None = None
 
     def resume(
         self,
@@ -185,9 +185,10 @@ class Outbox:
                 self._add(name, "reset", seq=seq, attempt=attempt)
 
             names.clear()
-            self._planned = True
+            plan, self._planned = not self._planned, True
 
-        self._plan()
+        if plan:
+            self._plan()
 
     def _admit(self, name: str, size: int) -> None:
         extent = self._extents.get(name)
@@ -244,24 +245,23 @@ class Outbox:
             self._timer.cancel()
 
     def _plan(self) -> None:
-        self._planned = False
-        if self._closed or not self._chunks or self._flushing or self._timer:
-            return
-
+        """Flush now, or as soon as it is time; `_planned` is true from here to the end of that."""
         wait = self._taken_at + _defaults.STREAM_EVERY - self._loop.time()
-        if wait > 0:
+        if wait > 0 and not self._closed:
             self._timer = self._loop.call_later(wait, self._begin)
         else:
             self._begin()
 
     def _begin(self) -> None:
         self._timer = None
-        if self._chunks and not self._closed:
-            self._flushing = self._flush()
-            self._flushing.add_done_callback(self._flushed)
+        with self._lock:
+            if self._closed or not self._chunks:
+                self._planned = False
+                return
+
+        self._flush().add_done_callback(self._flushed)
 
     def _flushed(self, done: asyncio.Future[Outcome]) -> None:
-        self._flushing = None
         error = None if done.cancelled() else done.exception()
         if self._closed or done.cancelled():
             return
