@@ -20,7 +20,7 @@ from support.waiting import eventually
 
 APP = Path(stream_app.__file__)
 SECONDS = 8.0
-LONG_TRIALS = 200
+LONG_TRIALS = 100
 MOST = 60
 TEXT = "So we beat on, boats against the current"
 

@@ -161,16 +161,19 @@ def test_the_row_of_a_stream_says_how_far_it_is_and_who_wrote_last(store):
         await store.append(step("r", worker, 1, chunks=[noted("d", 1), noted("z", 1, "log")]))
         await store.append(step("r", worker, None, chunks=[noted("", 1, kind="end")]))
         expected = [
-            StreamRow("log", 1, 1, ended=False, seq=0, number=1),
-            StreamRow("tokens", 4, 4, ended=True, seq=3, number=1),
+            StreamRow("log", 1, 1, ended=-1, seq=0, number=1),
+            StreamRow("tokens", 4, 4, ended=1, seq=3, number=1),
         ]
         assert list(await store.streams("r")) == expected
         assert await store.streams("none") == []
-        # What was set aside may reach an end, too.
-        await store.append(step("r", worker, None, chunks=[reset(2, number=1)]))
-        (row,) = [row for row in await store.streams("r") if row.name == "tokens"]
-        assert not row.ended
-        assert (row.seq, row.number, row.length) == (3, 1, 5)
+        # What is void reaches an end only if that is set aside, too.
+        for void, ended in ((reset(3), 1), (reset(2, number=2), 1), (reset(2, number=1), -1)):
+            await store.append(step("r", worker, None, chunks=[void]))
+            (row,) = [row for row in await store.streams("r") if row.name == "tokens"]
+            assert row.ended == ended
+            assert (row.seq, row.number) == (3, 1)
+
+        assert row.length == 7
 
     on(store, code)
 
@@ -184,7 +187,7 @@ def test_whoever_takes_a_run_over_finds_its_streams(tmp_path):
             await store.append(claim("r", worker, fence=0))
             await store.append(step("r", worker, None, chunks=[said("a")]))
             loaded = await store.load(row)
-            assert list(loaded.streams) == [StreamRow("tokens", 1, 1, ended=False, seq=1)]
+            assert list(loaded.streams) == [StreamRow("tokens", 1, 1, ended=-1, seq=1)]
 
     asyncio.run(code())
 

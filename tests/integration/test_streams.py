@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import uuid
 
@@ -414,6 +415,49 @@ def test_the_end_of_a_stream_ends_its_readers_while_the_run_goes_on(url, serving
             gates["gate"].set()
             with pytest.raises(WorkflowFailureError, match="StreamError"):
                 await handle.result()
+
+    asyncio.run(main())
+
+
+def test_what_fails_behind_the_end_of_its_stream_is_void_and_the_stream_stays_ended(url, serving):
+    @activity.defn
+    async def breaks() -> str:
+        activity.stream("tokens").write("half")
+        gates.reached.append("written")
+        await gates["gate"].wait()
+        raise RuntimeError("broken")
+
+    @workflow.defn
+    async def hasty() -> str:
+        once = streaming.RetryPolicy(maximum_attempts=1)
+        breaking = workflow.start_activity(breaks, retry_policy=once)
+        await say("x", "other")
+        await halt("end", "whole")
+        workflow.stream("tokens").end()
+        await say("y", "other")
+        with contextlib.suppress(Exception):
+            await breaking
+
+        await halt("last", "late")
+        return "done"
+
+    async def main():
+        code = {"workflows": [hasty], "activities": [breaks, say, halt]}
+        async with serving(url, **code) as client:
+            handle = await begin(client, hasty)
+            await eventually(lambda: len(gates.reached) == 2, "the activities")
+            gates["end"].set()
+            other = handle.stream("other")
+            assert [await anext(other), await anext(other)] == ["x", "y"]
+            assert await handle.stream("tokens").collect() == ["half", "whole", "!"]
+            gates["gate"].set()
+            # Which writes to a stream that was ended, and is not tried again.
+            with pytest.raises(WorkflowFailureError, match="StreamError: the stream 'tokens' was"):
+                await handle.result()
+
+            items = await items_of(handle)
+            assert kinds_of(items) in {"halfwhole!./", "wholehalf!./"}
+            assert await handle.stream("tokens").collect() == ["whole", "!"]
 
     asyncio.run(main())
 

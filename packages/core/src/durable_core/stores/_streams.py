@@ -52,7 +52,7 @@ class StreamRow(msgspec.Struct, frozen=True):
     Attributes:
         length: The offset that comes next.
         size: Bytes of all chunks that there ever were.
-        ended: Whether its last item is its end.
+        ended: The activation in which it was ended, if that is in force; -1 if it goes on.
         seq: The latest activity that wrote to it, by its number; 0 for none.
         number: The latest activation in which the run's code wrote to it; -1 for none.
         kept: The first offset that was not purged.
@@ -61,7 +61,7 @@ class StreamRow(msgspec.Struct, frozen=True):
     name: str
     length: int
     size: int
-    ended: bool
+    ended: int = -1
     seq: int = 0
     number: int = -1
     kept: int = 0
@@ -92,18 +92,26 @@ class StreamPage(msgspec.Struct, frozen=True):
 
 def mark_of(status: str, row: StreamRow | None) -> StreamMark:
     """Return the mark of a stream."""
-    return (status, 0, False) if row is None else (status, row.length, row.ended)
+    return (status, 0, False) if row is None else (status, row.length, row.ended >= 0)
 
 
 def extended(row: StreamRow | None, name: str, chunks: Sequence[StreamChunk]) -> StreamRow:
     """Return the row of a stream after chunks were added; None is one that does not exist."""
-    row = row or StreamRow(name, 0, 0, ended=False)
+    row = row or StreamRow(name, 0, 0)
     wrote = [c for c in chunks if c.kind != "reset"]
+    ended = row.ended
+    for chunk in chunks:
+        if chunk.kind == "end":
+            ended = chunk.number
+        elif chunk.kind == "reset" and 0 <= chunk.number <= ended:
+            # Its end is among what was set aside.
+            ended = -1
+
     return StreamRow(
         name,
         length=row.length + len(chunks),
         size=row.size + sum(len(c.data) for c in chunks),
-        ended=chunks[-1].kind == "end",
+        ended=ended,
         seq=max([row.seq, *(c.seq for c in wrote)]),
         number=max([row.number, *(c.number for c in wrote)]),
         kept=row.kept,

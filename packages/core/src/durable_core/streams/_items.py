@@ -18,7 +18,7 @@ class StreamItem(Generic[T]):
     Attributes:
         offset: Its place: 0, 1, 2 … without gaps.
         kind: A ``chunk``; a ``reset``, by which earlier chunks are void; or the ``end``, after
-            which nothing more comes.
+            which no chunk comes.
         value: Of a chunk; None for the others.
         activity_id: Of the activity that wrote it, or, of a reset, whose attempt did not complete;
             None for the run's code, and for a reset because the run went back.

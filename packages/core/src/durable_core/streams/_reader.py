@@ -222,4 +222,4 @@ class _Items(AsyncIterator[StreamItem[T]], Generic[T]):
 
 def _is_over(page: StreamPage) -> bool:
     """Return whether nothing can be added any more."""
-    return page.status != "running" or (page.row is not None and page.row.ended)
+    return page.status != "running" or (page.row is not None and page.row.ended >= 0)

@@ -109,11 +109,12 @@ class Outbox:
             rewind: How far it went back, if it had ended.
         """
         for row in loaded.streams:
-            self._extents[row.name] = _Extent(row.length, row.size, row.ended)
+            extent = self._extents[row.name] = _Extent(row.length, row.size, row.ended >= 0)
             if rewind is not None and _reaches(row, states, run, rewind):
-                # Also an end is set aside. What was under way when the run ended begins anew.
+                # What was under way when the run ended begins anew.
                 again = msgspec.json.encode(sorted(states))
                 self._add(row.name, "reset", seq=run.next_seq, number=rewind.to, data=again)
+                extent.ended = 0 <= row.ended < rewind.to
 
         for seq, state in states.items():
             for name in () if planted("reset.forgotten") else state.streams:
@@ -218,7 +219,7 @@ class Outbox:
         extent = self._extents.setdefault(name, _Extent())
         extent.length += 1
         extent.size += len(chunk.data)
-        extent.ended = kind == "end"
+        extent.ended = extent.ended or kind == "end"
 
     # Handing over
 

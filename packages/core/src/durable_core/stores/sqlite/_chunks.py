@@ -46,7 +46,7 @@ def add(connection: apsw.Connection, sql: Mapping[str, str], appends: Sequence[A
     for (run, name), chunks in added.items():
         new = extended(None, name, chunks)
         rooms.append(
-            [run, name, new.length, new.size, int(new.ended), new.seq, new.number],
+            [run, name, new.length, new.size, new.ended, new.seq, new.number, _aside(chunks)],
         )
         for i, c in enumerate(chunks):
             place = [run, name, len(chunks) - i, c.kind, c.fence, c.time, c.seq, c.attempt]
@@ -88,7 +88,7 @@ def read(
                 cursor.close()
                 break
 
-        return StreamPage(status, _row(row), chunks)
+        return StreamPage(status, StreamRow(*row), chunks)
     finally:
         connection.execute("COMMIT")
 
@@ -96,7 +96,7 @@ def read(
 def rows(connection: apsw.Connection, sql: Mapping[str, str], run: str) -> list[StreamRow]:
     """Return the streams of a run."""
     found: Any = connection.execute(sql["stream_rows"], (run,))
-    return [_row(row) for row in found]
+    return [StreamRow(*row) for row in found]
 
 
 def marks(
@@ -118,6 +118,10 @@ def purge(
     return len(gone)
 
 
-def _row(values: Sequence[Any]) -> StreamRow:
-    name, length, size, ended, *rest = values
-    return StreamRow(name, length, size, bool(ended), *rest)
+def _aside(chunks: Sequence[StreamChunk]) -> int | None:
+    """Return from which activation on an earlier end of the stream is not in force, if any."""
+    if any(c.kind == "end" for c in chunks):
+        return -1
+
+    numbers = [c.number for c in chunks if c.kind == "reset" and c.number >= 0]
+    return min(numbers, default=None)

@@ -350,14 +350,21 @@ SELECT id, data FROM inbox WHERE run = ?1 ORDER BY id;
 SELECT address, data FROM item WHERE lineage = ?1 AND address IN (SELECT j.value FROM json_each(?2) AS j);
 
 -- name: extend_streams
--- Make room at the end of streams, which come to be by it. Columns: 0 run, 1 name, 2 count, 3 bytes, 4 ended,
--- 5 last activity, 6 last activation.
+-- Make room at the end of streams, which come to be by it. Columns: 0 run, 1 name, 2 count, 3 bytes, 4 in which
+-- activation it is ended or -1, 5 last activity, 6 last activation, 7 from which activation on an earlier end is not in force, or null.
 INSERT INTO stream (run, name, length, size, ended, seq, number)
 SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4, j.value ->> 5, j.value ->> 6
 FROM json_each(?1) AS j
 WHERE true
 ON CONFLICT (run, name) DO UPDATE
-SET length = stream.length + excluded.length, size = stream.size + excluded.size, ended = excluded.ended,
+SET length = stream.length + excluded.length, size = stream.size + excluded.size,
+    ended = CASE
+        WHEN excluded.ended >= 0 THEN excluded.ended
+        WHEN stream.ended >= (
+            SELECT j.value ->> 7 FROM json_each(?1) AS j
+            WHERE j.value ->> 0 = excluded.run AND j.value ->> 1 = excluded.name) THEN -1
+        ELSE stream.ended
+    END,
     seq = max(stream.seq, excluded.seq), number = max(stream.number, excluded.number);
 
 -- name: insert_chunks
@@ -383,7 +390,7 @@ WHERE stream = ?1 AND position >= ?2 ORDER BY position LIMIT ?3;
 
 -- name: stream_marks
 -- How far the streams ?1 (rows of run and name) are, and their runs.
-SELECT r.status, s.length, s.ended FROM json_each(?1) AS j
+SELECT r.status, s.length, s.ended >= 0 FROM json_each(?1) AS j
 LEFT JOIN run AS r ON r.id = j.value ->> 0
 LEFT JOIN stream AS s ON s.run = r.id AND s.name = j.value ->> 1
 ORDER BY j.key;

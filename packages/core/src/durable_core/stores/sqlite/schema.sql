@@ -110,7 +110,7 @@ CREATE TABLE inbox (
 );
 
 -- What runs and their activities wrote beside their histories, for whoever follows them. `length` is the offset that
--- comes next. `seq` and `number` say who wrote last: an activity, by its number, and the run's code, by that of its
+-- comes next. `ended` is the activation in which it was ended, or -1. `seq` and `number` say who wrote last: an activity, by its number, and the run's code, by that of its
 -- activation. Chunks before the offset `kept` were purged.
 CREATE TABLE stream (
     id INTEGER PRIMARY KEY,
