@@ -61,7 +61,7 @@ def ended_in(there):
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "memory"])
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(steps=STEPS)
 def test_a_store_keeps_what_its_owners_wrote_and_nothing_else(kind, steps):
     async def main(folder):

@@ -351,7 +351,8 @@ SELECT address, data FROM item WHERE lineage = ?1 AND address IN (SELECT j.value
 
 -- name: extend_streams
 -- Make room at the end of streams, which come to be by it. Columns: 0 run, 1 name, 2 count, 3 bytes, 4 in which
--- activation it is ended or -1, 5 last activity, 6 last activation, 7 from which activation on an earlier end is not in force, or null.
+-- activation it is ended or -1, 5 last activity, 6 last activation, 7 from which activation on an earlier end is not
+-- in force, or null.
 INSERT INTO stream (run, name, length, size, ended, seq, number)
 SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4, j.value ->> 5, j.value ->> 6
 FROM json_each(?1) AS j
