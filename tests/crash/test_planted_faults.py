@@ -23,7 +23,7 @@ FOUND_BY = {
     "test_starts_signals_and_results_survive_a_kill_at_any_commit",
     "began.unsaid": "crash/test_at_most_once.py::"
     "test_what_had_begun_at_a_kill_is_unknown_and_what_had_not_begins",
-    "chunk.behind": "integration/test_streams.py::"
+    "chunk.behind": "integration/test_stream_readers.py::"
     "test_a_reader_gets_every_chunk_in_order_whatever_its_offset[memory-kept]",
     "close.unread": "integration/test_store_conformance.py::"
     "test_an_event_is_put_into_the_inbox_of_an_open_run_once[sqlite]",

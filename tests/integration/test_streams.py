@@ -1,4 +1,4 @@
-"""Streams: what activities and the code of runs write beside the history, and readers that follow."""
+"""Streams: what activities and the code of runs write beside the history, and what of it counts."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ import threading
 import uuid
 
 import pytest
-from durable_core import Client, Worker, _defaults, activity, workflow
+from durable_core import activity, workflow
 from durable_core.client import WorkflowHistory
 from durable_core.exceptions import (
     CancelledError,
     EncodeError,
     NotInActivityError,
     NotInWorkflowError,
-    StoreClosedError,
     StreamError,
     WorkflowFailureError,
-    WorkflowNotFoundError,
     WorkflowQueryFailedError,
     WorkflowStalledError,
 )
@@ -26,8 +24,6 @@ from durable_core.streams import Collected
 from durable_core.worker import Replayer
 from support import streaming
 from support.streaming import (
-    ACTIVITIES,
-    QUEUE,
     TEXT,
     WORKFLOWS,
     Part,
@@ -38,14 +34,11 @@ from support.streaming import (
     gates,
     halt,
     halting,
-    in_parts,
     items_of,
     kinds_of,
     once,
     reporting,
     say,
-    sizes,
-    streams_named,
     talkative,
     threaded,
 )
@@ -65,185 +58,6 @@ def serving(request):
         return streaming.serving(url, **{"max_cached_workflows": request.param, **options})
 
     return serve
-
-
-# Reading
-
-
-def test_a_reader_gets_every_chunk_in_order_whatever_its_offset(url, serving):
-    async def main():
-        async with serving(url) as client:
-            handle = await begin(client, once, TEXT, [])
-            assert await handle.stream("tokens", result_type=str).collect() == list(TEXT)
-            items = await items_of(handle)
-            assert [item.offset for item in items] == list(range(len(TEXT)))
-            assert {(i.kind, i.activity_id, i.attempt) for i in items} == {("chunk", "1", 1)}
-            assert [i.time for i in items] == sorted(i.time for i in items)
-            for offset in range(len(TEXT) + 1):
-                got = [value async for value in handle.stream("tokens", from_offset=offset)]
-                assert got == list(TEXT[offset:])
-
-    asyncio.run(main())
-
-
-def test_a_chunk_is_there_before_its_activity_has_ended_for_near_and_far_readers(url, serving):
-    async def main():
-        async with serving(url) as near, await Client.connect(url) as far:
-            handle = await begin(near, halting, "gate")
-            readers = [handle.stream("tokens"), far.get_workflow_handle("w").stream("tokens")]
-            for reader in readers:
-                assert await anext(reader) == "half"
-                assert reader.offset == 1
-
-            rest = [asyncio.ensure_future(anext(reader)) for reader in readers]
-            done, _ = await asyncio.wait(rest, timeout=0.05)
-            assert not done
-            gates["gate"].set()
-            assert await asyncio.gather(*rest) == ["!", "!"]
-            assert await handle.result() == "half"
-            for reader in readers:
-                # For ever.
-                for _ in range(2):
-                    with pytest.raises(StopAsyncIteration):
-                        await anext(reader)
-
-    asyncio.run(main())
-
-
-def test_a_reader_may_come_before_the_stream_and_waits_beyond_its_end(url, serving):
-    async def main():
-        async with serving(url) as client:
-            handle = await begin(client, halting, "gate")
-            early = asyncio.ensure_future(
-                client.get_workflow_handle("w").stream("tokens").collect()
-            )
-            beyond = asyncio.ensure_future(handle.stream("tokens", from_offset=1).collect())
-            await eventually(lambda: gates.reached, "the activity")
-            gates["gate"].set()
-            assert await early == ["half", "!"]
-            assert await beyond == ["!"]
-
-    asyncio.run(main())
-
-
-def test_a_wait_that_is_cancelled_loses_nothing(url, serving):
-    async def main():
-        async with serving(url) as client:
-            handle = await begin(client, halting, "gate")
-            reader, got = handle.stream("tokens"), []
-            for _ in range(5):
-                with pytest.raises(TimeoutError):
-                    async with asyncio.timeout(0.02):
-                        while True:
-                            got.append(await anext(reader))
-
-            gates["gate"].set()
-            assert got + [value async for value in reader] == ["half", "!"]
-
-    asyncio.run(main())
-
-
-def test_chunks_are_decoded_by_type(url, serving):
-    async def main():
-        async with serving(url) as client:
-            handle = await begin(client, in_parts, "one two")
-            assert await handle.stream("parts", result_type=Part).collect() == [
-                Part("one"),
-                Part("two"),
-                Part("", last=True),
-            ]
-            assert (await handle.stream("parts").collect())[0] == {"text": "one", "last": False}
-            assert await handle.result() == 2
-
-    asyncio.run(main())
-
-
-def test_what_is_not_there_is_a_clear_error(url, serving):
-    async def main():
-        async with serving(url) as client:
-            handle = await begin(client, once, "abc", [])
-            await handle.result()
-            with pytest.raises(
-                StreamError, match=r"\(completed\) without a stream 'token'; it has: 'to"
-            ):
-                await handle.stream("token").collect()
-
-            with pytest.raises(StreamError, match="has ended with 3 items, and offset 4 was asked"):
-                await handle.stream("tokens", from_offset=4).collect()
-
-            with pytest.raises(WorkflowNotFoundError, match="'nobody'"):
-                await client.get_workflow_handle("nobody").stream("tokens").collect()
-
-            with pytest.raises(ValueError, match="from_offset must be 0 or more, got -1"):
-                handle.stream("tokens", from_offset=-1)
-
-            for name in ("", "a\nb", "x" * 201):
-                with pytest.raises(ValueError, match="cannot be the name of a stream"):
-                    handle.stream(name)
-
-            with pytest.raises(TypeError, match="must be a str, got 3"):
-                handle.stream(3)
-
-    asyncio.run(main())
-
-
-def test_a_reader_that_waits_for_what_never_comes_is_told_when_the_run_ends(url, serving):
-    async def main():
-        async with serving(url) as client:
-            handle = await begin(client, halting, "gate")
-            readers = [handle.stream("other"), handle.stream("tokens", from_offset=9)]
-            waiting = [asyncio.ensure_future(reader.collect()) for reader in readers]
-            await eventually(lambda: gates.reached, "the activity")
-            gates["gate"].set()
-            for told in await asyncio.gather(*waiting, return_exceptions=True):
-                assert isinstance(told, StreamError)
-
-    asyncio.run(main())
-
-
-def test_a_reader_stays_with_its_run_when_the_id_is_used_again(url, serving):
-    async def main():
-        async with serving(url) as client:
-            await begin(client, halting, "gate")
-            reader = client.get_workflow_handle("w").stream("tokens")
-            assert await anext(reader) == "half"
-            gates["gate"].set()
-            await client.get_workflow_handle("w").result()
-            again = await begin(client, once, "new", [])
-            await again.result()
-            assert [value async for value in reader] == ["!"]
-            assert await client.get_workflow_handle("w").stream("tokens").collect() == list("new")
-
-    asyncio.run(main())
-
-
-def test_a_reader_whose_client_is_closed_is_told(url, serving):
-    async def main():
-        async with serving(url) as client:
-            far = await Client.connect(url)
-            await begin(client, halting, "gate")
-            reader = far.get_workflow_handle("w").stream("tokens")
-            assert await anext(reader) == "half"
-            waiting = asyncio.ensure_future(anext(reader))
-            await asyncio.sleep(0.03)
-            await far.close()
-            with pytest.raises(StoreClosedError):
-                await waiting
-
-            gates["gate"].set()
-
-    asyncio.run(main())
-
-
-def test_many_readers_and_many_streams_at_once(url, serving):
-    async def main():
-        async with serving(url) as client, await Client.connect(url) as far:
-            handles = [await begin(client, once, TEXT, [], id=f"w{n}") for n in range(20)]
-            handles += [far.get_workflow_handle(f"w{n}") for n in range(20)]
-            got = await asyncio.gather(*(h.stream("tokens").collect() for h in handles))
-            assert {"".join(text) for text in got} == {TEXT}
-
-    asyncio.run(main())
 
 
 # Attempts
@@ -679,180 +493,5 @@ def test_a_history_says_to_which_streams_an_activity_under_way_wrote(url, servin
             gates["gate"].set()
             await handle.result()
             assert not (await handle.fetch_history()).pending
-
-    asyncio.run(main())
-
-
-# Limits
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "code", "args", "match"),
-    [
-        (
-            "STREAM_CHUNK",
-            100,
-            sizes,
-            [[10, 200]],
-            "has 202 bytes, the limit is 100: write it in parts",
-        ),
-        ("STREAM_SIZE", 100, sizes, [[40, 40, 40]], "is full: it has 2 chunks of 84 bytes"),
-        ("STREAM_LENGTH", 2, sizes, [[1, 1, 1]], "is full: it has 2 chunks of 6 bytes"),
-        (
-            "STREAMS",
-            2,
-            streams_named,
-            [["a", "b", "c"]],
-            "has 2 streams, which is the limit, so 'c'",
-        ),
-    ],
-)
-def test_a_limit_fails_the_activity_and_says_what_to_do(
-    name, value, code, args, match, url, serving, monkeypatch
-):
-    monkeypatch.setattr(_defaults, name, value)
-
-    async def main():
-        async with serving(url) as client:
-            handle = await begin(client, code, *args)
-            with pytest.raises(WorkflowFailureError, match=match):
-                await handle.result()
-
-            (entry,) = [e for e in (await handle.fetch_history()).timeline() if e.attempts]
-            assert len(entry.attempts) == 1
-
-    asyncio.run(main())
-
-
-def test_limits_hold_over_owners_and_a_full_stream_stalls_the_code_of_a_run(
-    url, serving, monkeypatch
-):
-    @workflow.defn
-    async def filling(count: int) -> int:
-        for _ in range(count):
-            workflow.stream("log").write("x" * 28)
-            await say("a")
-            await workflow.wait_condition(lambda: True)
-
-        return count
-
-    async def main():
-        async with serving(url, workflows=[filling]) as client:
-            handle = await begin(client, filling, 4)
-            with pytest.raises(
-                WorkflowStalledError, match="the stream 'log' is full: it has 3 chunks"
-            ):
-                await handle.result(on_stall="raise")
-
-        # A limit that was raised lets it go on; nothing is there twice.
-        monkeypatch.setattr(_defaults, "STREAM_SIZE", 1000)
-        async with serving(url, workflows=[filling]) as client:
-            handle = client.get_workflow_handle("w")
-            assert await handle.result() == 4
-            assert len(await handle.stream("log").collect()) == 4
-
-    monkeypatch.setattr(_defaults, "STREAM_SIZE", 100)
-    asyncio.run(main())
-
-
-def test_a_value_that_cannot_be_recorded_is_refused_where_it_is_written(url, serving):
-    @activity.defn
-    async def odd() -> str:
-        try:
-            activity.stream("tokens").write(object())
-        except EncodeError as error:
-            return str(error)
-
-        return "taken"
-
-    @workflow.defn
-    async def oddly() -> str:
-        return await odd()
-
-    async def main():
-        async with serving(url, workflows=[oddly], activities=[odd]) as client:
-            said = await (await begin(client, oddly)).result()
-            assert said.startswith("a chunk of the stream 'tokens'")
-
-    asyncio.run(main())
-
-
-# What is kept, and for how long
-
-
-def test_streams_are_purged_before_their_runs_and_readers_are_told(url, monkeypatch):
-    monkeypatch.setattr(_defaults, "PURGE_FIRST", 0.01)
-    monkeypatch.setattr(_defaults, "PURGE_EVERY", 0.01)
-    monkeypatch.setenv("DURABLE_STREAM_RETENTION_DAYS", "0")
-
-    async def main():
-        async with streaming.serving(url) as client:
-            open_ = await begin(client, halting, "gate", id="open")
-            handle = await begin(client, once, "abc", [])
-            await handle.result()
-
-            async def purged():
-                try:
-                    await handle.stream("tokens").collect()
-                except StreamError as error:
-                    return str(error)
-
-                return ""
-
-            while not (said := await purged()):
-                await asyncio.sleep(0.01)
-
-            assert "was purged up to offset 3, and offset 0 was asked for" in said
-            assert await handle.stream("tokens", from_offset=3).collect() == []
-            assert await handle.result() == "abc"
-            assert await anext(open_.stream("tokens")) == "half"
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("said", ["soon", "-1", "1e300"])
-def test_a_retention_of_streams_that_is_no_time_is_refused(said, store_url, monkeypatch):
-    monkeypatch.setenv("DURABLE_STREAM_RETENTION_DAYS", said)
-
-    async def main():
-        async with await Client.connect(store_url) as client:
-            with pytest.raises(ValueError, match="DURABLE_STREAM_RETENTION_DAYS"):
-                Worker(client, task_queue=QUEUE, workflows=WORKFLOWS, activities=ACTIVITIES)
-
-    asyncio.run(main())
-
-
-def test_a_run_that_left_memory_goes_on_with_its_streams(url, serving, monkeypatch):
-    monkeypatch.setattr(_defaults, "EVICT_AFTER", 0.02)
-
-    @workflow.defn
-    class Sleepy:
-        def __init__(self) -> None:
-            self.told = 0
-
-        @workflow.run
-        async def run(self) -> str:
-            for n in range(3):
-                workflow.stream("log").write(n)
-                await say(f"{n}")
-                await workflow.wait_condition(lambda n=n: self.told > n)
-
-            return "awake"
-
-        @workflow.signal
-        def go(self) -> None:
-            self.told += 1
-
-    async def main():
-        async with serving(url, workflows=[Sleepy]) as client, await Client.connect(url) as far:
-            handle = await begin(client, Sleepy.run)
-            reader = far.get_workflow_handle("w").stream("log")
-            for n in range(3):
-                assert await anext(reader) == n
-                await eventually(lambda: client.owned("w", None) is None, "the eviction")
-                await far.get_workflow_handle("w").signal(Sleepy.go)
-
-            assert await handle.result() == "awake"
-            assert await handle.stream("tokens").collect() == ["0", "1", "2"]
 
     asyncio.run(main())
