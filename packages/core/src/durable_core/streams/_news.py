@@ -43,12 +43,12 @@ class News:
         # The stream, and what the reader knows of it.
         self._waiting: dict[asyncio.Future[None], tuple[str, str, StreamMark]] = {}
         self._looking: asyncio.Task[None] | None = None
-        store.listen(self._tell)
 
     def topic(self, run_id: str) -> Topic:
         """Return the topic of a run; the reader keeps it for as long as it reads."""
         found = self._topics.get(run_id)
         if found is None:
+            self._store.listen(self._tell)
             found = self._topics[run_id] = Topic(run_id)
 
         return found
