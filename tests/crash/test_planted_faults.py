@@ -23,6 +23,8 @@ FOUND_BY = {
     "test_starts_signals_and_results_survive_a_kill_at_any_commit",
     "began.unsaid": "crash/test_at_most_once.py::"
     "test_what_had_begun_at_a_kill_is_unknown_and_what_had_not_begins",
+    "chunk.behind": "integration/test_stream_readers.py::"
+    "test_a_reader_gets_every_chunk_in_order_whatever_its_offset[memory-kept]",
     "close.unread": "integration/test_store_conformance.py::"
     "test_an_event_is_put_into_the_inbox_of_an_open_run_once[sqlite]",
     "effects.early": "integration/test_owned_runs.py::"
@@ -35,6 +37,8 @@ FOUND_BY = {
     "test_a_signal_in_the_inbox_survives_kills_of_who_takes_its_run",
     "key.reused": "unit/test_engine_surroundings.py::"
     "test_idempotency_keys_differ_between_activities_and_are_equal_on_replay",
+    "reset.forgotten": "crash/test_stream_crashes.py::"
+    "test_what_an_at_most_once_activity_wrote_is_void_when_its_process_dies",
     "timer.forgotten": "integration/test_eviction.py::"
     "test_a_run_that_only_waits_leaves_memory_and_wakes_in_time",
     "value.live": "unit/test_engine_surroundings.py::"

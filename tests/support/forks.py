@@ -68,16 +68,22 @@ class Fork:
 
 
 class Forks:
-    """A host, and the children that it forks; all of them end with the context."""
+    """A host, and the children that it forks; all of them end with the context.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: For what they print.
+        preloaded: What the host imports.
+    """
+
+    def __init__(self, folder: Path, preloaded: Sequence[str] = _PRELOADED) -> None:
         self._folder = folder
+        self._preloaded = preloaded
         self._count = 0
 
     def __enter__(self) -> Self:
         with (self._folder / "host.log").open("wb") as said:
             self._host = subprocess.Popen(
-                [sys.executable, "-X", "faulthandler", "-m", "support.forks"],
+                [sys.executable, "-X", "faulthandler", "-m", "support.forks", *self._preloaded],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=said,
@@ -127,7 +133,7 @@ class Forks:
 
 
 def _serve() -> None:
-    for name in _PRELOADED:
+    for name in sys.argv[1:]:
         __import__(name)
 
     for line in sys.stdin.buffer:

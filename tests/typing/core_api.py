@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import assert_type
+from typing import Any, assert_type
 
 import durable_core
 from durable_core import Client, RetryPolicy, Worker, activity, workflow
@@ -24,6 +24,7 @@ from durable_core.common import (
     TypedSearchAttributes,
     WorkflowIDConflictPolicy,
 )
+from durable_core.streams import Collected, StreamItem, StreamReader
 
 
 @dataclass
@@ -97,6 +98,32 @@ async def talk(client: Client) -> None:
     )
     await client.execute_update_with_start_workflow("add", 1, start_workflow_operation=start)
     assert_type(await (await start.workflow_handle()).result(), str)
+
+
+async def follow(client: Client) -> None:
+    handle = client.get_workflow_handle("order")
+    async for token in handle.stream("tokens", result_type=str):
+        assert_type(token, str)
+
+    shown = Collected[Receipt]()
+    async for item in handle.stream("receipts", from_offset=3, result_type=Receipt).items():
+        assert_type(item, StreamItem[Receipt])
+        assert_type(shown.add(item), bool)
+
+    assert_type(await handle.stream("receipts", result_type=Receipt).collect(), list[Receipt])
+    assert_type(handle.stream("numbers"), StreamReader[Any])
+
+
+@activity.defn
+async def progress() -> None:
+    activity.stream("progress").write(0.5)
+
+
+@workflow.defn
+async def reporting() -> None:
+    report = workflow.stream("report")
+    report.write({"step": 1})
+    report.end()
 
 
 async def main() -> None:

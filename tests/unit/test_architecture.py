@@ -51,6 +51,7 @@ PUBLIC_ROOMS = {
         "common",
         "embedded",
         "exceptions",
+        "streams",
         "testing",
         "worker",
         "workflow",

@@ -91,6 +91,23 @@ ROWS = {
     "largest argument, result, signal or update, and metadata of a run": [
         ("PAYLOAD_LIMIT", size(_defaults.PAYLOAD_LIMIT))
     ],
+    "chunks of a stream": [
+        ("STREAM_EVERY", f"every {_defaults.STREAM_EVERY * 1000:g} ms"),
+        ("STREAM_LOOK", f"look every {_defaults.STREAM_LOOK * 1000:g} ms"),
+    ],
+    "largest chunk of a stream": [("STREAM_CHUNK", size(_defaults.STREAM_CHUNK))],
+    "largest stream": [
+        ("STREAM_SIZE", size(_defaults.STREAM_SIZE)),
+        ("STREAM_LENGTH", f"{_defaults.STREAM_LENGTH:,} items"),
+    ],
+    "streams of a run": [
+        ("STREAMS", f"at most {_defaults.STREAMS:,}"),
+        ("STREAM_NAME", f"1 to {_defaults.STREAM_NAME} printable characters"),
+    ],
+    "what is in streams": [
+        ("STREAM_RETENTION_DAYS", f"for {_defaults.STREAM_RETENTION_DAYS:g} day"),
+        ("STREAM_RETENTION_VARIABLE", f"`${_defaults.STREAM_RETENTION_VARIABLE}`"),
+    ],
     "workflow id": [("ID_LENGTH", f"1 to {_defaults.ID_LENGTH:,} characters")],
     "namespace, task queue": [("NAMESPACE TASK_QUEUE", f"`{_defaults.NAMESPACE}`")],
     "history after which a run had better continue as a new one": [

@@ -15,12 +15,14 @@ BUGS = (
     "append.refused",  # an append that fence or number forbid is written all the same
     "batch.last",  # the last run of a group commit moves on without its activation
     "began.unsaid",  # an at-most-once body begins without a record that it does
+    "chunk.behind",  # what an activity wrote to streams is not durable with its result
     "close.unread",  # a run ends over events that it has not read
     "effects.early",  # bodies start and results are told before the commit
     "event.twice",  # what arrived is applied twice
     "hash.address",  # tasks and futures hash by their address
     "inbox.dropped",  # who takes a run over drops its inbox before an activation has it
     "key.reused",  # a second call of an activity has the idempotency key of the first
+    "reset.forgotten",  # who takes a run over does not void what a lost attempt wrote
     "timer.forgotten",  # who takes a run over does not set its timers
     "value.live",  # live code is given another value than a replay
 )

@@ -51,6 +51,8 @@ __all__ = [
     "Request",
     "RetryDecision",
     "RunOptions",
+    "RunStream",
+    "StreamWriter",
     "Unit",
     "UnitOptions",
     "current_engine",
@@ -76,6 +78,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         identity_matching: Whether commands are matched by identity; if not, by position.
         resources: Whether live objects reach a body by reference.
         requests: Whether people can be asked, see `Engine.request`.
+        streams: Whether there are streams, for `Engine.stream` and `durable_core.activity.stream`.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     identity_matching: bool
     resources: bool
     requests: bool = False
+    streams: bool = False
 
 
 class RetryDecision(msgspec.Struct, frozen=True):
@@ -191,6 +195,40 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     in_context: bool = True
 
 
+class StreamWriter(Protocol):
+    """What writes to one stream of a run."""
+
+    @property
+    def name(self) -> str:
+        """Name of the stream, unique in its run."""
+        ...
+
+    def write(self, value: Any) -> None:
+        """Append a chunk. It is not durable yet; readers see it once it is.
+
+        Args:
+            value: Anything that can be recorded.
+
+        Raises:
+            EncodeError: It cannot be recorded, or is too large for one chunk.
+            StreamError: The stream is full, or was ended; or the run has too many streams.
+            CancelledError: Of an activity: its attempt is over, so nobody would get it.
+        """
+        ...
+
+
+class RunStream(StreamWriter, Protocol):
+    """What workflow code writes to one stream by."""
+
+    def end(self) -> None:
+        """Let readers know that nothing more comes.
+
+        Raises:
+            StreamError: It was ended before.
+        """
+        ...
+
+
 class Engine(Protocol):
     """The engine below the workflow code that is running."""
 
@@ -241,6 +279,15 @@ class Engine(Protocol):
 
     def annotate(self, name: str, value: Any) -> None:
         """Record a fact for readers with the activation under way; it never influences replay."""
+        ...
+
+    def stream(self, name: str) -> RunStream:
+        """Return what writes to a stream of the run, see `durable_core.workflow.stream`.
+
+        Raises:
+            NotSupported: The engine has no streams.
+            ValueError: A stream cannot be called so.
+        """
         ...
 
     def after_commit(self, callback: Callable[[], None]) -> None:

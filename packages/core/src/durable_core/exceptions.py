@@ -25,6 +25,7 @@ Split by what the reader does next::
     │   ├── RequestClosedError        a request is answered or withdrawn, or its run has ended
     │   ├── WorkflowQueryFailedError  a query raised; its ``cause`` says why
     │   │   └── WorkflowQueryUnansweredError  no worker that knows the workflow answered in time
+    │   ├── StreamError               a stream cannot take that, or does not have it
     │   ├── NotSupported              this engine or version cannot do that
     │   ├── SearchAttributeError      a search attribute cannot be kept: name, type or size
     │   ├── WorkflowFilterError       a filter of runs cannot be read; it says where
@@ -85,6 +86,7 @@ __all__ = [
     "StoreError",
     "StoreReadOnlyError",
     "StoreVersionError",
+    "StreamError",
     "TerminatedError",
     "TimeoutError",
     "TimeoutType",
@@ -346,6 +348,13 @@ class WorkflowFilterError(CallError, ValueError):
 
 
 # No RuntimeError: anyio takes that for the end of a loop, and its thread then waits for ever.
+class StreamError(CallError):
+    """A stream cannot take what is written, or does not have what is asked for.
+
+    Not retried in activities: another attempt would meet it again.
+    """
+
+
 class NotSupported(CallError):  # the documented name
     """This engine, or this version, cannot do what was asked."""
 

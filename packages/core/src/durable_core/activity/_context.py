@@ -13,7 +13,8 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 import msgspec
 
-from durable_core.exceptions import NotInActivityError
+from durable_core.adapter import StreamWriter
+from durable_core.exceptions import NotInActivityError, NotSupported
 
 __all__ = [
     "Info",
@@ -25,6 +26,7 @@ __all__ = [
     "is_cancelled",
     "logger",
     "resource",
+    "stream",
     "to_thread",
     "wait_for_cancelled",
     "wait_for_cancelled_sync",
@@ -105,12 +107,14 @@ class Running(msgspec.Struct):
         find_heart: Makes what hears heartbeats. Most bodies never ask.
         resources: What `resource` looks up.
         in_thread: Calls a function in a thread of the worker; None leaves it to the event loop.
+        open_stream: Returns what writes to a stream; None if there are none.
     """
 
     find_info: Callable[[], Info]
     find_heart: Callable[[], Heart]
     resources: Mapping[str, Any] = {}
     in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None
+    open_stream: Callable[[str], StreamWriter] | None = None
     _info: Info | None = None
     _heart: Heart | None = None
 
@@ -217,6 +221,30 @@ def resource(role: str) -> Any:
         )
 
     return resources[role]
+
+
+def stream(name: str) -> StreamWriter:
+    """Return what writes to a stream of the run, from any thread: tokens, or how far it came.
+
+    The first chunk after a pause is made durable at once, further ones about every 50 ms, and the
+    last of them together with the result. If this attempt fails, or is lost with its worker,
+    readers are told to drop what it wrote.
+
+    Args:
+        name: 1 to 200 printable characters; others of the run may write to it too.
+
+    Raises:
+        NotInActivityError: Called outside an activity.
+        NotSupported: The engine has no streams.
+        ValueError: A stream cannot be called so.
+    """
+    open_stream = _running().open_stream
+    if open_stream is None:
+        raise NotSupported(
+            "activity.stream: this engine has no streams; run the activity on an embedded one"
+        )
+
+    return open_stream(name)
 
 
 async def to_thread(fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -15,6 +15,7 @@ from ._list import count_runs, list_runs
 from ._requests import answer_request, approve_request, list_requests, reject_request
 from ._show import show_run
 from ._stand import pause_run, retry_run, unpause_run
+from ._stream import streams
 from ._talk import query_run, signal_run, update_run
 
 __all__ = ["main"]
@@ -55,7 +56,7 @@ def main(ctx: click.Context, url: str | None) -> None:
     ctx.obj = url
 
 
-_looking = (list_runs, count_runs, show_run, examine, list_requests)
+_looking = (list_runs, count_runs, show_run, examine, list_requests, streams)
 _acting = (
     *(query_run, signal_run, update_run, cancel_run, terminate_run),
     *(resume_run, pause_run, unpause_run, retry_run),

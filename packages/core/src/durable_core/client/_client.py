@@ -14,6 +14,7 @@ from durable_core.history import Payload, SignalReceived
 from durable_core.payloads._failures import Registry
 from durable_core.payloads._sent import encoded
 from durable_core.stores import RequestFilter
+from durable_core.streams._news import News
 
 from . import _requests
 from ._changes import Changes
@@ -58,6 +59,7 @@ class Client:
         self.namespace = namespace
         self.identity = identity
         self.changes = Changes(store)
+        self.streams = News(store, self.changes)
         self._workers: list[Worker] = []
         self._failures = Registry()
 
@@ -115,6 +117,7 @@ class Client:
         """
         if self._pid == os.getpid():
             self.changes.close()
+            await self.streams.close()
             await self._store.close()
 
     @overload

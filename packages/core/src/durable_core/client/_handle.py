@@ -15,6 +15,7 @@ from durable_core._signatures import signature
 from durable_core.payloads import _json
 from durable_core.payloads._sent import encoded
 from durable_core.stores import Outcome, _stalls
+from durable_core.streams import StreamReader
 from durable_core.worker._children import end_of, outcome_row
 from durable_core.worker._owned import LostRunError
 from durable_core.workflow import _handlers
@@ -302,6 +303,42 @@ class WorkflowHandle(AskingRun, Generic[R]):
             return _json.decode_untyped(data, what=what)
 
         return _json.decode(data, result_type, what=what)
+
+    @overload
+    def stream(
+        self, name: str, *, from_offset: int = ..., result_type: type[T]
+    ) -> StreamReader[T]: ...
+
+    @overload
+    def stream(
+        self, name: str, *, from_offset: int = ..., result_type: Any = ...
+    ) -> StreamReader[Any]: ...
+
+    def stream(
+        self, name: str, *, from_offset: int = 0, result_type: Any = None
+    ) -> StreamReader[Any]:
+        """Return what follows a stream of the run; nothing is read yet.
+
+        It needs neither the run's code nor its owner, and waits for what is to come: also for the
+        stream itself, while the run is open. Streams are purged a day after the end of their run.
+
+        Args:
+            name: Of the stream.
+            from_offset: The first item that is read, such as `StreamReader.offset` of a reader
+                before.
+            result_type: What chunks are decoded to; JSON's own types by default.
+
+        Raises:
+            ValueError: A stream cannot be called so, or the offset is negative.
+        """
+        return StreamReader(
+            self._client,
+            self._id,
+            self._run_id,
+            name,
+            from_offset=from_offset,
+            result_type=result_type,
+        )
 
     async def _answer(self, name: str, args: bytes, timeout: float) -> bytes:
         owned = self._client.owned(self._id, self._run_id)

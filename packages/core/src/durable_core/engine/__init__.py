@@ -12,16 +12,17 @@ from __future__ import annotations
 
 from ._commands import Host, Pending, idempotency_key
 from ._guard import held
-from ._match import describe, python_version
+from ._match import python_version
 from ._requests import RequestFuture
 from ._run import Run
+from ._streams import StreamPart
 
 __all__ = [
     "Host",
     "Pending",
     "RequestFuture",
     "Run",
-    "describe",
+    "StreamPart",
     "held",
     "idempotency_key",
     "python_version",

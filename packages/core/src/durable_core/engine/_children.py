@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from durable_core import _defaults
 from durable_core import exceptions as ex
@@ -165,7 +167,7 @@ class Children:
         command = StartChild(
             seq=seq,
             workflow_id=asked.id or made_up,
-            run_id=self._commands.new_run_id(seq),
+            run_id=self._new_run_id(seq),
             workflow_type=name,
             task_queue=asked.task_queue or self._start.task_queue,
             args=Payload(data=data),
@@ -200,12 +202,21 @@ class Children:
         target = None if definition is None else definition.signature
         live = self._commands.expected is None
         return ContinueRun(
-            run_id=self._commands.new_run_id(0),
+            run_id=self._new_run_id(0),
             workflow_type=name,
             task_queue=task_queue or self._start.task_queue,
             args=Payload(data=encoded_input(name, target, args) if live else b""),
             digest=digest_of(name, target, args),
         )
+
+    def _new_run_id(self, seq: int) -> str:
+        """Return the unique id of a run that a command makes: no other command has the same."""
+        salt = f"{self._start.run_id}\0{seq}".encode()
+        drawn = int.from_bytes(blake2b(salt, digest_size=10).digest(), "big")
+        value = int(self._commands.time * 1000) << 80 | drawn
+        # As RFC 9562 has it: version 7, which sorts by time.
+        value = value & ~(0xF << 76) | 0x7 << 76
+        return str(UUID(int=value & ~(0x3 << 62) | 0x2 << 62))
 
     def started(self, event: ChildStarted) -> None:
         """Note that a child exists, or cannot."""

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
-from uuid import UUID
 
 import msgspec
 
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     from ._loop import Timer, WorkflowLoop
     from ._match import Asks, Expected
+    from ._streams import StreamPart
 
 __all__ = ["Commands", "Host", "Pending", "idempotency_key"]
 
@@ -110,6 +110,7 @@ class _Collected(msgspec.Struct):
     new_timers: list[Timer] = []
     notes: list[Note] = []
     callbacks: list[Callable[[], None]] = []
+    parts: list[StreamPart] = []
     items: dict[str, bytes] = {}
 
 
@@ -303,15 +304,6 @@ class Commands:
 
         self.next_seq = max(self.next_seq, command.seq + 1)
         return command
-
-    def new_run_id(self, seq: int) -> str:
-        """Return the unique id of a run that a command makes: no other command has the same."""
-        salt = f"{self._start.run_id}\0{seq}".encode()
-        drawn = int.from_bytes(blake2b(salt, digest_size=10).digest(), "big")
-        value = int(self.time * 1000) << 80 | drawn
-        # As RFC 9562 has it: version 7, which sorts by time.
-        value = value & ~(0xF << 76) | 0x7 << 76
-        return str(UUID(int=value & ~(0x3 << 62) | 0x2 << 62))
 
     # Everything else
 

@@ -18,19 +18,16 @@ from durable_core.history import (
     AskPeople,
     CancelActivity,
     CancelTimer,
-    CompleteRun,
-    ContinueRun,
-    FailRun,
     Payload,
     RemindPeople,
     ScheduleActivity,
     StartChild,
     StartTimer,
     TellRun,
-    TerminateRun,
     UpsertAttributes,
     UpsertMemo,
     WithdrawRequest,
+    describe,
 )
 from durable_core.payloads import _digest
 
@@ -40,7 +37,7 @@ if TYPE_CHECKING:
     from durable_core.adapter import Unit
     from durable_core.history import Command
 
-__all__ = ["Expected", "describe", "python_version", "waiting_line"]
+__all__ = ["Expected", "python_version", "waiting_line"]
 
 Identity = tuple[str, str, int]
 Asks = TypeVar("Asks", TellRun, StartChild, AskPeople)
@@ -49,47 +46,6 @@ Asks = TypeVar("Asks", TellRun, StartChild, AskPeople)
 def python_version() -> str:
     """Return implementation and minor version, such as ``cpython-3.11``."""
     return f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"
-
-
-def describe(command: Command) -> str:
-    """Return a command for people, such as ``activity 'charge' key 'a' #2``."""
-    match command:
-        case ScheduleActivity():
-            key = f" key {command.key!r}" if command.key else ""
-            return f"activity {command.name!r}{key} #{command.occurrence}"
-        case StartTimer():
-            return f"timer of {command.delay:g} s #{command.occurrence}"
-        case CancelActivity():
-            return f"cancellation of activity {command.seq}"
-        case CancelTimer():
-            return f"cancellation of timer {command.seq}"
-        case TellRun():
-            what = f"signal {command.signal!r} to" if command.signal else "cancellation of"
-            return f"{what} run {command.workflow_id!r} #{command.occurrence}"
-        case StartChild():
-            key = f" id {command.key!r}" if command.key else ""
-            return f"child {command.workflow_type!r}{key} #{command.occurrence}"
-        case AskPeople():
-            key = f" key {command.key!r}" if command.key else ""
-            return f"request {command.kind!r}{key} #{command.occurrence}"
-        case RemindPeople():
-            return f"reminder {command.number} of request {command.seq}"
-        case WithdrawRequest():
-            return f"withdrawal of request {command.seq}"
-        case AnswerUpdate():
-            return f"answer of the update {command.request!r}"
-        case ContinueRun():
-            return f"continuation as new {command.workflow_type!r}"
-        case CompleteRun():
-            return "completion of the run"
-        case FailRun():
-            return "failure of the run"
-        case TerminateRun():
-            return "termination of the run"
-        case UpsertAttributes():
-            return f"change of {len(command.updates)} search attributes #{command.occurrence}"
-        case UpsertMemo():
-            return f"change of the memo #{command.occurrence}"
 
 
 class Expected:

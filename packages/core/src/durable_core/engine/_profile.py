@@ -25,11 +25,9 @@ from durable_core._search_attributes import (
     lowered,
 )
 from durable_core.exceptions import CallError, EncodeError, SearchAttributeError
-from durable_core.history import Attribute, Payload, UpsertAttributes, UpsertMemo
+from durable_core.history import Attribute, Payload, UpsertAttributes, UpsertMemo, describe
 from durable_core.history import Profile as Record
 from durable_core.payloads import _digest, _json
-
-from ._match import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -56,6 +56,7 @@ from ._match import Expected, waiting_line
 from ._others import Others
 from ._profile import Profile
 from ._requests import Requests, answers_first, in_turns
+from ._streams import Streams, Writer
 from ._updates import Updates
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Run(Facts):
         blame: Judges what its code raises.
         updates: Its updates.
         requests: What it asks people.
+        streams: What it writes to streams.
         resources: Live objects that were attached to the run in this process, by role.
         wake: Set by the owner; called, in any thread, when the run can only fail from now on, and
             nothing that it waits for may ever come.
@@ -118,6 +120,7 @@ class Run(Facts):
         self._children = Children(start, self._commands, self._loop, self._others, self.blame)
         self.requests = Requests(self._commands, self._loop)
         self.profile = Profile(start, self._commands, self._check_usable)
+        self.streams = Streams(self._commands, self._check_usable)
         self._python = start.python
         self._args: tuple[Any, ...] = ()
         self._main: asyncio.Task[Any] | None = None
@@ -511,6 +514,11 @@ class Run(Facts):
     def annotate(self, name: str, value: Any) -> None:
         """Record a fact for readers; see `durable_core.adapter.Engine.annotate`."""
         self._commands.annotate(name, value)
+
+    def stream(self, name: str) -> Writer:
+        """Return what writes to a stream; see `durable_core.adapter.Engine.stream`."""
+        self._check_usable()
+        return self.streams.writer(name)
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call something after the commit; see `durable_core.adapter.Engine.after_commit`."""

@@ -35,6 +35,7 @@ from ._commands import (
     UpsertAttributes,
     UpsertMemo,
     WithdrawRequest,
+    describe,
     status_after,
 )
 from ._events import (
@@ -121,6 +122,7 @@ __all__ = [
     "WithdrawRequest",
     "activation_from",
     "answer_from",
+    "describe",
     "effective",
     "event_from",
     "intact",

@@ -27,6 +27,7 @@ __all__ = [
     "UpsertAttributes",
     "UpsertMemo",
     "WithdrawRequest",
+    "describe",
     "status_after",
 ]
 
@@ -295,3 +296,44 @@ def status_after(ending: Ending | None) -> str:
             return "terminated"
         case FailRun():
             return "canceled" if ending.cancelled else "failed"
+
+
+def describe(command: Command) -> str:
+    """Return a command for people, such as ``activity 'charge' key 'a' #2``."""
+    match command:
+        case ScheduleActivity():
+            key = f" key {command.key!r}" if command.key else ""
+            return f"activity {command.name!r}{key} #{command.occurrence}"
+        case StartTimer():
+            return f"timer of {command.delay:g} s #{command.occurrence}"
+        case CancelActivity():
+            return f"cancellation of activity {command.seq}"
+        case CancelTimer():
+            return f"cancellation of timer {command.seq}"
+        case TellRun():
+            what = f"signal {command.signal!r} to" if command.signal else "cancellation of"
+            return f"{what} run {command.workflow_id!r} #{command.occurrence}"
+        case StartChild():
+            key = f" id {command.key!r}" if command.key else ""
+            return f"child {command.workflow_type!r}{key} #{command.occurrence}"
+        case AskPeople():
+            key = f" key {command.key!r}" if command.key else ""
+            return f"request {command.kind!r}{key} #{command.occurrence}"
+        case RemindPeople():
+            return f"reminder {command.number} of request {command.seq}"
+        case WithdrawRequest():
+            return f"withdrawal of request {command.seq}"
+        case AnswerUpdate():
+            return f"answer of the update {command.request!r}"
+        case ContinueRun():
+            return f"continuation as new {command.workflow_type!r}"
+        case CompleteRun():
+            return "completion of the run"
+        case FailRun():
+            return "failure of the run"
+        case TerminateRun():
+            return "termination of the run"
+        case UpsertAttributes():
+            return f"change of {len(command.updates)} search attributes #{command.occurrence}"
+        case UpsertMemo():
+            return f"change of the memo #{command.occurrence}"

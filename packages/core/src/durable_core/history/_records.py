@@ -156,6 +156,7 @@ class PendingActivity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False)
         retry_at: Before this time no attempt starts.
         began: When the attempt under way began, of an activity that may begin at most once.
         details: JSON array of what the latest heartbeat said.
+        streams: Names of those to which an attempt without an outcome wrote.
     """
 
     seq: int
@@ -163,6 +164,7 @@ class PendingActivity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False)
     retry_at: float = 0.0
     began: float | None = None
     details: bytes = b""
+    streams: tuple[str, ...] = ()
 
 
 class PendingRequest(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -143,7 +143,8 @@ def failure_from(error: BaseException, *, depth: int = 0) -> Failure:
             return Failure(type=qualified_name(type(error)), kind="child", state=state, **common)
         case _:
             members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-            non_retryable = isinstance(error, (TypeError, ex.EncodeError, ex.DecodeError))
+            hopeless = (ex.EncodeError, ex.DecodeError, ex.StreamError, ex.NotSupported)
+            non_retryable = isinstance(error, (TypeError, *hopeless))
             return Failure(
                 type=qualified_name(type(error)),
                 state=_state(error),

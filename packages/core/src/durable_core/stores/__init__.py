@@ -24,6 +24,7 @@ from ._rows import (
     Reuse,
     RunRow,
 )
+from ._streams import StreamChunk, StreamMark, StreamPage, StreamRow
 
 __all__ = [
     "Answer",
@@ -47,6 +48,10 @@ __all__ = [
     "Reuse",
     "RunRow",
     "Store",
+    "StreamChunk",
+    "StreamMark",
+    "StreamPage",
+    "StreamRow",
     "profile_of_start",
     "profile_row",
 ]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         RunRow,
     )
     from ._stalls import Instance
+    from ._streams import StreamMark, StreamPage, StreamRow
     from ._visibility import Visibility
 
 __all__ = ["Store"]
@@ -283,6 +284,47 @@ class Store(Protocol):
 
     async def check(self) -> Health:
         """Read everything, and return what is wrong with it, and who works on it."""
+        ...
+
+    # Streams
+
+    async def read_stream(self, run_id: str, name: str, *, offset: int, limit: int) -> StreamPage:
+        """Return chunks of a stream from an offset on, about a MiB of them at most.
+
+        Args:
+            run_id: Of the run.
+            name: Of the stream.
+            offset: The first one.
+            limit: At most so many.
+        """
+        ...
+
+    async def streams(self, run_id: str) -> Sequence[StreamRow]:
+        """Return the streams of a run, in the order of their names."""
+        ...
+
+    async def stream_marks(self, wanted: Sequence[tuple[str, str]]) -> Sequence[StreamMark]:
+        """Return whether there is more of streams, each given by its run and its name."""
+        ...
+
+    async def purge_streams(
+        self, namespace: str, task_queue: str, before: float, *, limit: int
+    ) -> int:
+        """Forget the chunks of runs that have ended; return how many streams there were.
+
+        Args:
+            namespace: Of the runs.
+            task_queue: Of the runs.
+            before: Of runs that ended before this time, in seconds since the epoch.
+            limit: At most so many; there may be more if so many were forgotten.
+        """
+        ...
+
+    def listen(self, streamed: Callable[[str], None]) -> None:
+        """Call a function with the run of each commit of this store that added chunks.
+
+        It is called on the event loop. Of commits by others `changed` tells.
+        """
         ...
 
     def changed(self) -> bool:

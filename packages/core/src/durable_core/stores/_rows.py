@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from ._profiles import ProfileRow
+    from ._streams import StreamChunk, StreamRow
 
 __all__ = [
     "Append",
@@ -242,6 +243,7 @@ class Append(msgspec.Struct, kw_only=True):
         start: Row and start record of a run that this append creates.
         reuse: Whether that run's id may be one that was used before.
         profile: What the run shows of itself from now on; None if that stays as it is.
+        chunks: Added to streams, in order.
     """
 
     run_id: str
@@ -272,6 +274,7 @@ class Append(msgspec.Struct, kw_only=True):
     start: tuple[RunRow, bytes] | None = None
     reuse: Reuse = "always"
     profile: ProfileRow | None = None
+    chunks: Sequence[StreamChunk] = ()
 
 
 Reuse = Literal["always", "failed", "never"]
@@ -317,6 +320,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
     Attributes:
         rejected: Ids of the updates that were rejected.
+        streams: Those that were written to.
     """
 
     row: RunRow
@@ -326,3 +330,4 @@ class Loaded(msgspec.Struct, frozen=True):
     inbox: Sequence[tuple[int, bytes]]
     items: Mapping[str, bytes] = msgspec.field(default_factory=dict[str, bytes])
     rejected: Sequence[str] = ()
+    streams: Sequence[StreamRow] = ()

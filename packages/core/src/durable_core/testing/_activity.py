@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar, cast
 
 from durable_core.activity import Info, _context
+from durable_core.payloads import _chunks, _json
 from durable_core.worker._heart import Heart
 
 __all__ = ["ActivityEnvironment"]
@@ -33,6 +34,21 @@ _INFO = Info(
 )
 
 
+class _Kept:
+    """Writes to a list."""
+
+    def __init__(self, name: str, streams: dict[str, list[Any]]) -> None:
+        _chunks.check_name(name)
+        self.name = name
+        self._streams = streams
+
+    def write(self, value: Any) -> None:
+        """Append a chunk."""
+        data = _chunks.encoded(self.name, value)
+        chunk = _json.decode_untyped(data, what="a chunk")
+        self._streams.setdefault(self.name, []).append(chunk)
+
+
 class ActivityEnvironment:
     """Calls activities as a worker would, without a workflow.
 
@@ -40,6 +56,7 @@ class ActivityEnvironment:
         info: What `activity.info` returns inside; `dataclasses.replace` makes another.
         resources: What `activity.resource` returns inside, by role.
         on_heartbeat: Called with the details of each heartbeat.
+        streams: What activities wrote to streams, by name, as it was recorded.
     """
 
     def __init__(
@@ -48,6 +65,7 @@ class ActivityEnvironment:
         self.info = info or dataclasses.replace(_INFO)
         self.resources: Mapping[str, Any] = resources or {}
         self.on_heartbeat: Callable[..., None] = lambda *_: None
+        self.streams: dict[str, list[Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._heart = Heart(lambda details: self.on_heartbeat(*details))
 
@@ -60,7 +78,12 @@ class ActivityEnvironment:
     def run(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call an activity; of an ``async def`` one the awaitable is returned."""
         context = contextvars.copy_context()
-        running = _context.Running(lambda: self.info, lambda: self._heart, self.resources)
+        running = _context.Running(
+            lambda: self.info,
+            lambda: self._heart,
+            self.resources,
+            open_stream=lambda name: _Kept(name, self.streams),
+        )
         context.run(_context.current.set, running)
         outcome = context.run(fn, *args, **kwargs)
         if not inspect.iscoroutine(outcome):

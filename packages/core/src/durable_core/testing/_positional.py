@@ -23,7 +23,7 @@ from durable_core import _clock
 from durable_core import exceptions as ex
 from durable_core._signatures import modules_of, signature
 from durable_core.activity import _context
-from durable_core.adapter import Answer, Capabilities, Request, Unit
+from durable_core.adapter import Answer, Capabilities, Request, RunStream, Unit
 from durable_core.engine._blame import is_of
 from durable_core.engine._handle import ActivityFuture
 from durable_core.engine._loop import Timer, WorkflowTask, new_loop
@@ -35,7 +35,12 @@ from durable_core.worker._heart import Heart
 __all__ = ["PositionalEngine"]
 
 _CAPABILITIES = Capabilities(
-    name="positional", durable=False, atomic=False, identity_matching=False, resources=True
+    name="positional",
+    durable=False,
+    atomic=False,
+    identity_matching=False,
+    resources=True,
+    streams=False,
 )
 
 
@@ -406,6 +411,13 @@ class _Execution:
     def annotate(self, name: str, value: Any) -> None:
         """Check that the fact has a JSON form, and forget it."""
         _json.encode(value, what=f"the note {name!r}")
+
+    def stream(self, name: str) -> RunStream:
+        """Raise: there is nobody who could read it."""
+        raise ex.NotSupported(
+            f"the stream {name!r} cannot be written: the positional engine has none, as its "
+            "capabilities say; use the embedded one"
+        )
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call something after the activation; not on replay."""

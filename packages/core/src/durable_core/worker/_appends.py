@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from durable_core import _defaults, history
 from durable_core import exceptions as ex
+from durable_core._planted import planted
 from durable_core.history import (
     AskPeople,
     CancelActivity,
@@ -34,6 +35,8 @@ from ._replies import replies_of
 if TYPE_CHECKING:
     from durable_core.engine import Pending, Run
     from durable_core.history import Activation, Failure, PendingActivity, Start
+
+    from ._outbox import Outbox
 
 __all__ = [
     "Appends",
@@ -66,11 +69,13 @@ class Appends:
         fence: Of the ownership.
         owner: Number of the worker.
         start: The run's start record.
+        outbox: What is written to streams, which goes along.
     """
 
-    def __init__(self, row: RunRow, fence: int, owner: int, start: Start) -> None:
+    def __init__(self, row: RunRow, fence: int, owner: int, start: Start, outbox: Outbox) -> None:
         self._row = row
         self._start = start
+        self._outbox = outbox
         self._base = Append(
             run_id=row.run_id,
             expected_fence=fence,
@@ -83,7 +88,7 @@ class Appends:
         self, pending: Sequence[PendingRow], *, reopen: bool, revives: Sequence[str] = ()
     ) -> Append:
         """Become the owner of a run that exists."""
-        return replace(
+        claim = replace(
             self._base,
             expected_fence=self._row.fence,
             claim=True,
@@ -91,6 +96,7 @@ class Appends:
             pending=pending,
             revives=revives,
         )
+        return self._with_chunks(claim)
 
     def activation(
         self,
@@ -132,7 +138,7 @@ class Appends:
             pending += [_takeover.activity_row(p, s) for p, s in sooner if p.seq in run.pending]
 
         base = self._creating(create)
-        return replace(
+        append = replace(
             base,
             profile=profile_of(run, activation) or base.profile,
             number=activation.number,
@@ -149,10 +155,29 @@ class Appends:
             posts=[*posts_of(run.start, activation), *heard_of_end(run.start, activation)],
             replies=replies,
         )
+        # Last of all: what was written by an activation that cannot be committed is not there.
+        self._outbox.put(run.streams.parts, activation.number)
+        return self._with_chunks(append)
 
     def remember(self, pending: Pending, state: PendingActivity) -> Append:
         """Write what is known of an activity, in between."""
         return replace(self._base, pending=[_takeover.activity_row(pending, state)])
+
+    def chunks(self) -> Append:
+        """Write what is there for streams, in between."""
+        return self._with_chunks(self._base)
+
+    def _with_chunks(self, append: Append) -> Append:
+        if append.number is not None and planted("chunk.behind"):
+            return append
+
+        chunks, states = self._outbox.take()
+        if not chunks:
+            return append
+
+        # Of a run that ends nobody waits for anything.
+        begun = [_takeover.activity_row(p, s) for p, s in states if append.status == "running"]
+        return replace(append, chunks=chunks, pending=[*append.pending, *begun])
 
     def release(
         self, due: float | None, *, left: Sequence[Arrived] = (), cut: States = (), now: float = 0.0
@@ -168,7 +193,7 @@ class Appends:
         packer = history.Packer(self._row.lineage)
         rows = [_takeover.activity_row(pending, state) for pending, state in cut]
         inbox = unread(left, packer, now)
-        return replace(
+        release = replace(
             self._base,
             release=True,
             wake=_defaults.NEVER if due is None else due,
@@ -176,6 +201,7 @@ class Appends:
             items=packer.items,
             inbox=inbox,
         )
+        return self._with_chunks(release)
 
     def stall(
         self,
@@ -189,7 +215,7 @@ class Appends:
         """Let the run go because its code cannot go on; nothing that it received is lost."""
         packer = history.Packer(self._row.lineage, {} if create is None else dict(create.items))
         inbox = unread(left, packer, now)
-        return replace(
+        stalled = replace(
             self._creating(create),
             release=True,
             wake=_defaults.NEVER,
@@ -198,6 +224,7 @@ class Appends:
             pending=[_takeover.activity_row(pending, state) for pending, state in cut],
             stall=stall,
         )
+        return self._with_chunks(stalled)
 
     def late(self, before: Append, left: Sequence[Arrived], now: float) -> Append | None:
         """Add to a stalled run what arrived while its stall was being written, if anything did."""

@@ -8,6 +8,7 @@ next owner finds it (ENGINE R18).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import math
@@ -152,6 +153,9 @@ class Bodies:
             job.attempts = (*job.attempts, self._attempted(job, outcome, failure))
             job.started = None
             job.committed = False
+            if job.streams is not None:
+                job.streams.void()
+
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 # Asked to end, it ended in its own way; nobody wants another attempt.
@@ -242,7 +246,10 @@ class Bodies:
         begun = [job.began]
         info = _info_of(start, job, begun)
         pulse = job.pulse = Pulse(job, unit.options.heartbeat_timeout, remember)
-        _context.current.set(_context.Running(info, finder(pulse), unit.resources, self._in_thread))
+        streams = None if job.streams is None else job.streams.attempt(len(job.attempts) + 1)
+        running = _context.Running(info, finder(pulse), unit.resources, self._in_thread)
+        running.open_stream = None if streams is None else streams.open
+        _context.current.set(running)
         _faults.reach("activity.body.before")
         if job.once and not planted("began.unsaid"):
             job.committed = True
@@ -258,7 +265,7 @@ class Bodies:
         shortest = min(math.inf if limit is None else limit, left)
         scope = Deadline(None if shortest == math.inf else shortest)
         try:
-            with scope, pulse:
+            with streams or contextlib.nullcontext(), scope, pulse:
                 result = await self._call(job, args, begun)
         except TimeoutError:
             if pulse.expired:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from durable_core._clock import Clock
     from durable_core.engine import Pending
 
+    from ._outbox import ActivityStreams
     from ._pulse import Pulse
 
 __all__ = ["Job"]
@@ -38,6 +39,7 @@ class Job(msgspec.Struct):
         rests: Ends when it is to look again whether an attempt may begin; None while one is under
             way, or about to be.
         when_resting: Called when it begins to rest.
+        streams: What it writes to streams by.
     """
 
     pending: Pending
@@ -53,6 +55,7 @@ class Job(msgspec.Struct):
     held: bool = False
     rests: asyncio.Future[None] | None = None
     when_resting: Callable[[], None] | None = None
+    streams: ActivityStreams | None = None
 
     @property
     def once(self) -> bool:
@@ -68,6 +71,7 @@ class Job(msgspec.Struct):
             retry_at=self.retry_at,
             began=self.began if self.committed else None,
             details=self.details,
+            streams=() if self.streams is None else tuple(sorted(self.streams.names)),
         )
 
     @property

@@ -95,8 +95,10 @@ class OwnedRun:
             broken=self._end,
             interrupted=self._let_go,
             resting=self._settled.wake,
+            flush=lambda: self._store.append(self._appends.chunks()),
         )
-        self._appends = Appends(row, self.fence, worker.membership.number, run.start)
+        number, outbox = worker.membership.number, self.work.outbox
+        self._appends = Appends(row, self.fence, number, run.start, outbox)
         self._events: list[Arrived] = []
         self.inbox = Inbox()
         self._claimed = False
@@ -146,6 +148,7 @@ class OwnedRun:
 
         settled = {getattr(a.event, "seq", -1) for a in self._events}
         resumed = _takeover.resumed(run, loaded, settled, now, lost=lost)
+        self.work.outbox.resume(loaded, resumed, run, rewind)
         rows = _takeover.rows_of(run, resumed, None if rewind is None else settled)
         revives = [] if rewind is None else [*run.open_children.values()]
         claim = self._appends.claim(rows, reopen=rewind is not None, revives=revives)

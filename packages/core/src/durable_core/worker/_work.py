@@ -25,6 +25,7 @@ from durable_core.stores import Outcome
 from ._arrived import LostRunError
 from ._bodies import exhausted
 from ._job import Job
+from ._outbox import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -55,6 +56,10 @@ class Work:
         broken: Takes what keeps an outcome from being known.
         interrupted: Called when a body ended with SystemExit or Ctrl-C, if its loop goes on.
         resting: Called when an activity begins to wait for its next attempt.
+        flush: Hands chunks of streams to the store.
+
+    Attributes:
+        outbox: What is written to streams.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class Work:
         broken: Callable[[BaseException], None],
         interrupted: Callable[[], None],
         resting: Callable[[], None],
+        flush: Callable[[], asyncio.Future[Outcome]],
     ) -> None:
         self._start = start
         self._fence = fence
@@ -91,6 +97,14 @@ class Work:
         self._alarms: dict[int, Alarm] = {}
         self._dues: dict[int, float] = {}
         self._withdrawn: set[int] = set()
+        self.outbox = Outbox(
+            run_id=start.run_id,
+            fence=fence,
+            clock=clock,
+            flush=flush,
+            state_of=self._state_of,
+            broken=broken,
+        )
 
     def begin(self, command: Command, pending: Mapping[int, Pending]) -> None:
         """Do what a command that is durable asks for, if it is a matter of bodies and alarms.
@@ -139,12 +153,18 @@ class Work:
     ) -> list[tuple[Pending, PendingActivity]]:
         """Return what is to be known of the activities whose bodies are about to be ended.
 
+        What they wrote to streams is void from now on, and no more of it is taken.
+
         Args:
             now: Seconds since the epoch.
             outcome: How the attempts end that are under way.
         """
         found: list[tuple[Pending, PendingActivity]] = []
+        self.outbox.close()
         for job in self._jobs.values():
+            if job.streams is not None and self._wanted(job.pending.seq):
+                job.streams.void()
+
             attempts = job.attempts
             if job.started is not None:
                 ended = Attempt(
@@ -196,6 +216,7 @@ class Work:
                 retry_at=known.retry_at,
                 details=known.details,
                 when_resting=self._resting,
+                streams=self.outbox.of(pending.seq),
             )
             self._jobs[pending.seq] = job
             coro = self._run_body(job)
@@ -279,11 +300,16 @@ class Work:
 
     def stop(self) -> None:
         """Cancel everything; what bodies still bring is dropped."""
+        self.outbox.close()
         for alarm in self._alarms.values():
             alarm.cancel()
 
         for seq in list(self._tasks):
             self._ask_to_end(seq)
+
+    def _state_of(self, seq: int) -> tuple[Pending, PendingActivity] | None:
+        job = self._jobs.get(seq)
+        return (job.pending, job.state) if job is not None and self._wanted(seq) else None
 
     def _ring(self, seq: int) -> None:
         self._alarms.pop(seq, None)

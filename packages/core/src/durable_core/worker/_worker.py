@@ -174,11 +174,10 @@ class Worker:
         self._poller = asyncio.create_task(self._poll(), name="durable-worker-poll")
         answer = answer_questions(self, self._client)
         self._answerer = asyncio.create_task(answer, name="durable-worker-answer")
-        if self._keep is not None:
-            purge = _retention.purge_now_and_then(
-                self.store, self._client.namespace, self.task_queue, self._keep
-            )
-            self._purger = asyncio.create_task(purge, name="durable-worker-purge")
+        purge = _retention.purge_now_and_then(
+            self.store, self._client.namespace, self.task_queue, self._keep
+        )
+        self._purger = asyncio.create_task(purge, name="durable-worker-purge")
 
     async def shutdown(self) -> None:
         """Stop the bodies, drop the runs from memory and release them for other workers.

@@ -73,6 +73,7 @@ from ._setting import (
     set_signal_handler,
     set_update_handler,
 )
+from ._streams import stream
 from ._waiting import as_completed, wait
 
 __all__ = [
@@ -132,6 +133,7 @@ __all__ = [
     "sleep",
     "start_activity",
     "start_child_workflow",
+    "stream",
     "time",
     "time_ns",
     "unsafe",

@@ -5,85 +5,35 @@ Every method is one transaction: it changes everything or, when it refuses, noth
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import msgspec
 from msgspec.structs import replace
 
-from durable_core.exceptions import StoreCorruptError, WorkflowNotFoundError
 from durable_core.history import (
     Packer,
-    activation_from,
     event_from,
     references,
     resolve,
-    start_from,
 )
 from durable_core.stores import _family
 from durable_core.stores._profiles import ProfileRow, clash
-from durable_core.stores._questions import Answer, Question
 from durable_core.stores._rows import (
     Append,
-    Arrivals,
-    Health,
     InboxRow,
-    Loaded,
     NewRun,
     Outcome,
-    PendingRow,
-    ReplyRow,
-    RequestFilter,
-    RequestRow,
     Reuse,
     RunRow,
 )
-from durable_core.stores._stalls import Instance, may_try
+
+from ._tables import Entry, Member, Tables, requests_in
 
 __all__ = ["Database"]
 
 
-class _Worker(msgspec.Struct):
-    identity: str
-    until: float
-    alive: bool = True
-    released: bool = False
-
-
-class _Run(msgspec.Struct):
-    row: RunRow
-    start: bytes
-    activations: list[bytes] = []
-    fences: list[int] = []
-    pending: dict[int, PendingRow] = {}
-    inbox: dict[int, InboxRow] = {}
-    replies: dict[str, ReplyRow] = {}
-    profile: ProfileRow | None = None
-
-
-class Database:
-    """Tables as mappings. Not safe for threads by itself.
-
-    Attributes:
-        version: Grows with every change.
-        kinds: The types of search attributes, by namespace and name.
-        questions: Queries of other processes by number, each with its answer.
-        question_numbers: Numbers for them.
-    """
-
-    def __init__(self) -> None:
-        self.version = 0
-        self._runs: dict[str, _Run] = {}
-        self._items: dict[tuple[str, str], bytes] = {}
-        self._workers: dict[int, _Worker] = {}
-        self._inbox_numbers = itertools.count(1)
-        self._worker_numbers = itertools.count(1)
-        self.kinds: dict[tuple[str, str], str] = {}
-        self.questions: dict[int, tuple[Question, Answer | None]] = {}
-        self.question_numbers = itertools.count(1)
-
-    # Writing
+class Database(Tables):
+    """The rules by which the tables change. Not safe for threads by itself."""
 
     def create(
         self,
@@ -99,7 +49,7 @@ class Database:
         if self._in_use(row, reuse):
             return Outcome.ID_IN_USE
 
-        run = self._runs[row.run_id] = _Run(row, start)
+        run = self._runs[row.run_id] = Entry(row, start)
         self._show(run, profile)
         for event in inbox:
             self._put(run, event)
@@ -119,7 +69,7 @@ class Database:
             if self._in_use(row, append.reuse):
                 return Outcome.ID_IN_USE
 
-            run = _Run(row, start)
+            run = Entry(row, start)
         else:
             found = self._runs.get(append.run_id)
             if found is None:
@@ -168,7 +118,7 @@ class Database:
         self.version += 1
         return Outcome.ACCEPTED
 
-    def _hand_over(self, run: _Run, successor: NewRun) -> None:
+    def _hand_over(self, run: Entry, successor: NewRun) -> None:
         """Let another run take the place of one, with what that has not read."""
         row, start, items = successor.row, successor.start, successor.items
         self.create(row, start, items, successor.reuse, (), successor.profile)
@@ -202,7 +152,7 @@ class Database:
                 )
                 self.end(row.run_id, time, data)
 
-    def _may(self, run: _Run, append: Append) -> bool:
+    def _may(self, run: Entry, append: Append) -> bool:
         row = run.row
         unfit = {"completed", "continued_as_new"}
         reopens = append.reopen and row.status not in unfit and self._open(row) is None
@@ -217,13 +167,13 @@ class Database:
         if not may:
             return False
 
-        if not {f"answer:{seq}" for seq in append.withdrawn}.isdisjoint(_requests_in(run)):
+        if not {f"answer:{seq}" for seq in append.withdrawn}.isdisjoint(requests_in(run)):
             return False
 
         passes_on = append.status in {"running", "continued_as_new"}
         return passes_on or len(run.inbox) == len(append.taken)
 
-    def _advance(self, run: _Run, append: Append) -> None:
+    def _advance(self, run: Entry, append: Append) -> None:
         row = run.row
         died = False
         if append.claim and row.owner is not None:
@@ -269,6 +219,8 @@ class Database:
             if known_reply is None or known_reply.stage == "accepted":
                 run.replies[reply.request] = reply
 
+        run.streams.add(append.chunks)
+
     def _check_kinds(self, profile: ProfileRow | None) -> None:
         for name, kind in () if profile is None else profile.kinds:
             assert profile is not None
@@ -276,7 +228,7 @@ class Database:
             if known != kind:
                 raise clash(name, kind, known)
 
-    def _show(self, run: _Run, profile: ProfileRow | None) -> None:
+    def _show(self, run: Entry, profile: ProfileRow | None) -> None:
         if profile is not None:
             run.profile = profile
             self.kinds.update({(profile.namespace, name): kind for name, kind in profile.kinds})
@@ -301,7 +253,7 @@ class Database:
         if run is None or run.row.status != "running" or asked is None or asked.kind != "request":
             return Outcome.REFUSED
 
-        if row.request in _requests_in(run):
+        if row.request in requests_in(run):
             return Outcome.REFUSED
 
         self._put(run, row)
@@ -382,7 +334,7 @@ class Database:
     def register(self, identity: str, until: float) -> int:
         """Add a worker whose lease ends at a time, and return its number."""
         number = next(self._worker_numbers)
-        self._workers[number] = _Worker(identity, until)
+        self._workers[number] = Member(identity, until)
         self.version += 1
         return number
 
@@ -408,113 +360,6 @@ class Database:
             known.alive, known.released = False, released
             self.version += 1
 
-    # Reading
-
-    def alive(self, worker: int | None) -> bool:
-        """Return whether a worker lives."""
-        return worker is not None and worker in self._workers and self._workers[worker].alive
-
-    def find(self, namespace: str, workflow_id: str, run_id: str | None) -> RunRow | None:
-        """Return a run by its unique id, or the open one of a workflow id, else its newest."""
-        if run_id is not None:
-            run = self._runs.get(run_id)
-            if run is None or run.row.namespace != namespace:
-                return None
-
-            return run.row if workflow_id in {"", run.row.workflow_id} else None
-
-        rows = [r.row for r in self._runs.values() if r.row.namespace == namespace]
-        rows = [row for row in rows if row.workflow_id == workflow_id]
-        return max(rows, key=lambda r: (r.status == "running", r.started, r.run_id), default=None)
-
-    def load(self, run_id: str) -> Loaded:
-        """Return everything that rebuilds a run."""
-        if run_id not in self._runs:
-            raise WorkflowNotFoundError(f"run {run_id} is not there any more: it was purged")
-
-        run = self._run(run_id)
-        wanted = references(start_from(run.start))
-        for data in run.activations:
-            wanted += references(activation_from(data))
-
-        for event in run.inbox.values():
-            wanted += references(event_from(event.data))
-
-        return Loaded(
-            row=run.row,
-            start=run.start,
-            activations=list(run.activations),
-            pending=[run.pending[seq] for seq in sorted(run.pending)],
-            inbox=[(number, row.data) for number, row in run.inbox.items()],
-            items=self.items(run.row.lineage, wanted),
-            rejected=[r.request for r in run.replies.values() if r.stage == "rejected"],
-        )
-
-    def start(self, run_id: str) -> bytes:
-        """Return the start record of a run."""
-        return self._run(run_id).start
-
-    def reply(self, run_id: str, request: str) -> ReplyRow | None:
-        """Return what became of an update."""
-        run = self._runs.get(run_id)
-        return None if run is None else run.replies.get(request)
-
-    def items(self, lineage: str, addresses: Sequence[str]) -> dict[str, bytes]:
-        """Return items by address."""
-        keys = ((lineage, address) for address in addresses)
-        return {key[1]: self._items[key] for key in keys if key in self._items}
-
-    def claimable(
-        self,
-        namespace: str,
-        task_queue: str,
-        workflow_types: Collection[str],
-        by: Instance,
-        now: float,
-        limit: int,
-    ) -> list[RunRow]:
-        """Return open runs of a queue that a worker may take now, oldest first."""
-
-        def ready(run: _Run) -> bool:
-            row = run.row
-            if row.paused is not None:
-                return False
-
-            if row.owner is not None:
-                return not self.alive(row.owner)
-
-            if row.stall is not None:
-                return may_try(row.stall, by, now)
-
-            return row.wake <= now or bool(run.inbox)
-
-        waiting = self._waiting(namespace, task_queue)
-        found = [r.row for r in waiting if ready(r) and r.row.workflow_type in workflow_types]
-        return sorted(found, key=lambda r: (r.started, r.run_id))[:limit]
-
-    def waiting_types(self, namespace: str, task_queue: str) -> set[str]:
-        """Return the workflows of which open runs of a queue are owned by nobody."""
-        waiting = self._waiting(namespace, task_queue)
-        return {r.row.workflow_type for r in waiting if _is_free(r.row)}
-
-    def orphans(
-        self, namespace: str, workflow_type: str, limit: int, after: RunRow | None
-    ) -> list[RunRow]:
-        """Return open bound runs of a workflow that no living worker owns, oldest first."""
-        first = (0.0, "") if after is None else (after.started, after.run_id)
-        rows = (run.row for run in self._runs.values())
-        found = [
-            r
-            for r in rows
-            if (r.namespace, r.workflow_type) == (namespace, workflow_type)
-            and r.bound
-            and r.status == "running"
-            and r.paused is None
-            and not self.alive(r.owner)
-            and (r.started, r.run_id) > first
-        ]
-        return sorted(found, key=lambda r: (r.started, r.run_id))[:limit]
-
     def purge(self, namespace: str, task_queue: str, before: float, limit: int) -> int:
         """Forget runs that have ended, and workers that are gone; return how many runs."""
         ended = [
@@ -535,139 +380,26 @@ class Database:
         self._workers = {k: w for k, w in self._workers.items() if w.alive or k in owners}
         return min(len(ended), limit)
 
-    def next_wake(self, namespace: str, task_queue: str) -> float | None:
-        """Return when the first sleeping run of a queue is due."""
-        waiting = self._waiting(namespace, task_queue)
-        return min((r.row.wake for r in waiting if _is_free(r.row)), default=None)
-
-    def arrivals(self, worker: int) -> Arrivals:
-        """Return what came for the runs that a worker owns."""
-        runs = [
-            r for r in self._runs.values() if r.row.owner == worker and r.row.status == "running"
-        ]
-        inbox = [(r.row.run_id, number, e.data) for r in runs for number, e in r.inbox.items()]
-        return Arrivals(
-            owned={r.row.run_id for r in runs},
-            paused={r.row.run_id for r in runs if r.row.paused is not None},
-            inbox=sorted(inbox, key=lambda i: i[1]),
-        )
-
-    def newest(
-        self, namespace: str, workflow_type: str | None, status: str | None, limit: int
-    ) -> list[RunRow]:
-        """Return runs, newest first."""
-        rows = (run.row for run in self._runs.values())
-        found = [
-            r
-            for r in rows
-            if r.namespace == namespace
-            and workflow_type in (None, r.workflow_type)
-            and status in (None, r.status)
-        ]
-        return sorted(found, key=lambda r: (r.started, r.run_id), reverse=True)[:limit]
-
-    def requests(
-        self,
-        namespace: str,
-        which: RequestFilter,
-        after: tuple[float, str, int] | None,
-        limit: int,
-    ) -> list[RequestRow]:
-        """Return requests that nobody has answered, those that wait longest first."""
-        found: list[RequestRow] = []
+    def purge_streams(self, namespace: str, task_queue: str, before: float, limit: int) -> int:
+        """Forget the chunks of runs that have ended; return of how many streams."""
+        gone = 0
         for run in self._runs.values():
             row = run.row
-            if row.namespace != namespace or row.status != "running":
-                continue
+            if (
+                (row.namespace, row.task_queue) == (namespace, task_queue)
+                and row.status != "running"
+                and row.closed is not None
+                and row.closed < before
+            ):
+                gone += run.streams.purge(limit - gone)
 
-            answered = _requests_in(run)
-            for p in run.pending.values():
-                fits = (
-                    which.kind in (None, p.name)
-                    and which.workflow_type in (None, row.workflow_type)
-                    and which.workflow_id in (None, row.workflow_id)
-                    and which.run_id in (None, row.run_id)
-                )
-                if p.kind == "request" and fits and f"answer:{p.seq}" not in answered:
-                    found.append(
-                        RequestRow(
-                            row.run_id,
-                            row.workflow_id,
-                            row.workflow_type,
-                            row.lineage,
-                            p.seq,
-                            p.since or 0.0,
-                            p.data,
-                        )
-                    )
+        self.version += 1
+        return gone
 
-        found = [r for r in found if after is None or (r.since, r.run_id, r.seq) > after]
-        return sorted(found, key=lambda r: (r.since, r.run_id, r.seq))[:limit]
-
-    def shown(self) -> list[tuple[RunRow, ProfileRow | None]]:
-        """Return all runs with what they show of themselves."""
-        return [(run.row, run.profile) for run in self._runs.values()]
-
-    def profile(self, run_id: str) -> bytes:
-        """Return what a run shows of itself; empty if that is nothing."""
-        run = self._runs.get(run_id)
-        return b"" if run is None or run.profile is None else run.profile.data
-
-    def health(self) -> Health:
-        """Return who works here; memory is not damaged."""
-        living = [w.identity for w in self._workers.values() if w.alive]
-        return Health(problems=(), workers=living)
-
-    # Parts
-
-    def _run(self, run_id: str) -> _Run:
-        run = self._runs.get(run_id)
-        if run is None:
-            raise StoreCorruptError(f"run {run_id} is not in the store in memory")
-
-        return run
-
-    def _open(self, row: RunRow) -> RunRow | None:
-        """Return the open run of a run's workflow id."""
-        found = self.find(row.namespace, row.workflow_id, None)
-        return found if found is not None and found.status == "running" else None
-
-    def _in_use(self, row: RunRow, reuse: Reuse) -> bool:
-        rows = [
-            r.row
-            for r in self._runs.values()
-            if (r.row.namespace, r.row.workflow_id) == (row.namespace, row.workflow_id)
-        ]
-        blocking = {
-            "always": {"running"},
-            "failed": {"running", "completed"},
-            "never": {r.status for r in rows},
-        }
-        return any(r.status in blocking[reuse] for r in rows)
-
-    def _waiting(self, namespace: str, task_queue: str) -> list[_Run]:
-        return [
-            run
-            for run in self._runs.values()
-            if (run.row.namespace, run.row.task_queue) == (namespace, task_queue)
-            and run.row.status == "running"
-            and not run.row.bound
-        ]
-
-    def _put(self, run: _Run, event: InboxRow) -> None:
+    def _put(self, run: Entry, event: InboxRow) -> None:
         if all(event.request != other.request for other in run.inbox.values()):
             run.inbox[next(self._inbox_numbers)] = event
 
     def _add_items(self, lineage: str, items: Mapping[str, bytes]) -> None:
         for address, data in items.items():
             self._items.setdefault((lineage, address), data)
-
-
-def _requests_in(run: _Run) -> set[str]:
-    """Return the ids of the events that wait for a run."""
-    return {event.request for event in run.inbox.values()}
-
-
-def _is_free(row: RunRow) -> bool:
-    """Return whether nobody owns a run, and nobody has paused it."""
-    return row.owner is None and row.paused is None

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from durable_core.stores._profiles import ProfileRow
     from durable_core.stores._stalls import Instance
+    from durable_core.stores._streams import StreamMark, StreamPage, StreamRow
 
 __all__ = ["MemoryStore"]
 
@@ -59,6 +60,7 @@ class MemoryStore:
         self._renewer: threading.Thread | None = None
         self._wake = threading.Event()
         self._seen = -1
+        self._streamed: Callable[[str], None] | None = None
         self._closed = False
         self.visibility = MemoryVisibility(self._read)
         self.questions = MemoryQuestions(self._read)
@@ -75,7 +77,11 @@ class MemoryStore:
 
         def add(database: Database) -> Outcome:
             self._renew(append.owner)
-            return database.append(append)
+            outcome = database.append(append)
+            if append.chunks and outcome is Outcome.ACCEPTED and self._streamed is not None:
+                self._loop.call_soon(self._streamed, append.run_id)
+
+            return outcome
 
         return self._write(add)
 
@@ -255,6 +261,28 @@ class MemoryStore:
     async def check(self) -> Health:
         """Return who works on the store."""
         return self._read_of_the_living(Database.health)
+
+    async def read_stream(self, run_id: str, name: str, *, offset: int, limit: int) -> StreamPage:
+        """Return chunks of a stream from an offset on."""
+        return self._read(lambda d: d.read_stream(run_id, name, offset, limit))
+
+    async def streams(self, run_id: str) -> Sequence[StreamRow]:
+        """Return the streams of a run."""
+        return self._read(lambda d: d.streams(run_id))
+
+    async def stream_marks(self, wanted: Sequence[tuple[str, str]]) -> Sequence[StreamMark]:
+        """Return whether there is more of streams."""
+        return self._read(lambda d: d.stream_marks(wanted))
+
+    async def purge_streams(
+        self, namespace: str, task_queue: str, before: float, *, limit: int
+    ) -> int:
+        """Forget the chunks of runs that have ended."""
+        return self._read(lambda d: d.purge_streams(namespace, task_queue, before, limit))
+
+    def listen(self, streamed: Callable[[str], None]) -> None:
+        """Call a function with the run of each commit of this store that added chunks."""
+        self._streamed = streamed
 
     def changed(self) -> bool:
         """Return whether anybody changed anything since the last call."""

@@ -14,7 +14,7 @@ import msgspec
 from durable_core._planted import planted
 from durable_core.stores._rows import Append, InboxRow, NewRun, Outcome, Post, Reuse, RunRow
 
-from . import _family, _profiles
+from . import _chunks, _family, _profiles
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -171,6 +171,7 @@ def write(
     if taken:
         connection.execute(sql["delete_inbox"], (_json(taken),))
 
+    _chunks.add(connection, sql, accepted)
     for append in accepted:
         if append.successor is not None:
             _family.hand_over(connection, sql, append.run_id, append.successor.row.run_id)

@@ -10,11 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from durable_core import _clock, _defaults, _forks, _ids, history
+from durable_core import _clock, _defaults, _forks, _ids
 from durable_core.exceptions import (
     StoreClosedError,
-    StoreCorruptError,
-    WorkflowNotFoundError,
 )
 from durable_core.stores import _sql
 from durable_core.stores._lease import Lease, boot_id
@@ -25,7 +23,6 @@ from durable_core.stores._rows import (
     InboxRow,
     Loaded,
     Outcome,
-    PendingRow,
     ReplyRow,
     RequestFilter,
     RequestRow,
@@ -33,7 +30,7 @@ from durable_core.stores._rows import (
     RunRow,
 )
 
-from . import _batch, _family, _handles, _locks, _open
+from . import _batch, _chunks, _family, _handles, _locks, _open, _reading
 from ._handles import Handle
 from ._leases import Leases
 from ._questions import SqliteQuestions
@@ -48,6 +45,7 @@ if TYPE_CHECKING:
 
     from durable_core.stores._profiles import ProfileRow
     from durable_core.stores._stalls import Instance
+    from durable_core.stores._streams import StreamMark, StreamPage, StreamRow
 
 __all__ = ["SqliteStore"]
 
@@ -302,7 +300,7 @@ class SqliteStore:
             name, values = "run_by_run_id", (namespace, run_id)
 
         row = await self._read(lambda c: c.execute(_SQL[name], values).fetchone())
-        found = None if row is None else _run_row(row)
+        found = None if row is None else _reading.run_row(row)
         return (
             None
             if found is None or (run_id and workflow_id and found.workflow_id != workflow_id)
@@ -311,11 +309,11 @@ class SqliteStore:
 
     async def load(self, row: RunRow) -> Loaded:
         """Return everything that rebuilds a run, as of one moment."""
-        return await self._read(lambda c: self._load(c, row))
+        return await self._read(lambda c: _reading.load(c, _SQL, row, self._path))
 
     async def read_start(self, run_id: str) -> bytes:
         """Return the start record of a run."""
-        return await self._read(lambda c: self._start(c, run_id))
+        return await self._read(lambda c: _reading.start_of(c, _SQL, run_id, self._path))
 
     async def read_reply(self, run_id: str, request: str) -> ReplyRow | None:
         """Return what became of an update; None while nothing is known of it."""
@@ -326,7 +324,7 @@ class SqliteStore:
 
     async def read_items(self, lineage: str, addresses: Sequence[str]) -> Mapping[str, bytes]:
         """Return items by address."""
-        return await self._read(lambda c: _items(c, lineage, addresses))
+        return await self._read(lambda c: _reading.items_of(c, _SQL, lineage, addresses))
 
     async def claimable(
         self,
@@ -389,7 +387,7 @@ class SqliteStore:
             asked = json.dumps([run for (run,) in rows])
             gone: list[Any] = connection.execute(_SQL["forget_runs"], (asked, before)).fetchall()
             runs = json.dumps([run for run, _ in gone])
-            tables = ("starts", "activations", "pending", "inbox", "replies")
+            tables = ("starts", "activations", "pending", "inbox", "replies", "chunks", "streams")
             for what in (*tables, "profiles", "attributes", "questions"):
                 connection.execute(_SQL[f"forget_{what}"], (runs,))
 
@@ -434,6 +432,37 @@ class SqliteStore:
         found = await self._read(lambda c: c.execute("PRAGMA quick_check(20)").fetchall())
         problems = [str(problem) for (problem,) in found if problem != "ok"]
         return Health(problems=problems, workers=[str(identity) for _, identity, *_ in rows])
+
+    async def read_stream(self, run_id: str, name: str, *, offset: int, limit: int) -> StreamPage:
+        """Return chunks of a stream from an offset on."""
+        return await self._read(lambda c: _chunks.read(c, _SQL, run_id, name, offset, limit))
+
+    async def streams(self, run_id: str) -> Sequence[StreamRow]:
+        """Return the streams of a run."""
+        return await self._read(lambda c: _chunks.rows(c, _SQL, run_id))
+
+    async def stream_marks(self, wanted: Sequence[tuple[str, str]]) -> Sequence[StreamMark]:
+        """Return whether there is more of streams."""
+        return await self._read(lambda c: _chunks.marks(c, _SQL, wanted))
+
+    async def purge_streams(
+        self, namespace: str, task_queue: str, before: float, *, limit: int
+    ) -> int:
+        """Forget the chunks of runs that have ended."""
+        values = (namespace, before, limit, task_queue)
+        found: list[Any] = await self._read(
+            lambda c: c.execute(_SQL["streams_closed"], values).fetchall()
+        )
+        if not found:
+            return 0
+
+        streams = [stream for (stream,) in found]
+        gone = await self._writer.submit(Call(lambda c: _chunks.purge(c, _SQL, streams, before)))
+        return int(gone)
+
+    def listen(self, streamed: Callable[[str], None]) -> None:
+        """Call a function with the run of each commit of this store that added chunks."""
+        self._writer.streamed = streamed
 
     def changed(self) -> bool:
         """Return whether there may be something new for others than a run's owner."""
@@ -483,7 +512,7 @@ class SqliteStore:
 
     async def _runs(self, name: str, values: tuple[Any, ...]) -> list[RunRow]:
         rows = await self._read(lambda c: c.execute(_SQL[name], values).fetchall())
-        return [_run_row(row) for row in rows]
+        return [_reading.run_row(row) for row in rows]
 
     async def _read(self, read: Callable[[apsw.Connection], T]) -> T:
         self._check_process()
@@ -497,74 +526,5 @@ class SqliteStore:
 
         return await asyncio.get_running_loop().run_in_executor(self._reads, work)
 
-    def _start(self, connection: apsw.Connection, run: str) -> bytes:
-        start = connection.execute(_SQL["start"], (run,)).get
-        if not isinstance(start, bytes):
-            raise StoreCorruptError(f"run {run} has no start record in {self._path}")
-
-        return start
-
-    def _load(self, connection: apsw.Connection, row: RunRow) -> Loaded:
-        run = row.run_id
-        connection.execute("BEGIN")
-        try:
-            fresh = connection.execute(_SQL["run_by_run_id"], (row.namespace, run)).fetchone()
-            if fresh is None:
-                raise WorkflowNotFoundError(
-                    f"run {row.workflow_id!r} is not in {self._path} any more: it had ended, and "
-                    "was purged"
-                )
-
-            start = self._start(connection, run)
-            activations = [
-                cast("bytes", d) for _, d in connection.execute(_SQL["activations"], (run, 0))
-            ]
-            rows: Any = connection.execute(_SQL["pending"], (run,))
-            pending = [PendingRow(*row) for row in rows]
-            inbox = [
-                (cast("int", i), cast("bytes", d))
-                for i, d in connection.execute(_SQL["inbox"], (run,))
-            ]
-            current = _run_row(fresh)
-            if len(activations) != current.next_number:
-                raise StoreCorruptError(
-                    f"run {run} should have {current.next_number} activations, {self._path} holds "
-                    f"{len(activations)}"
-                )
-
-            # Here, beside the rows that refer to them, so that one transaction sees both.
-            wanted = history.references(history.start_from(start))
-            for data in filter(history.may_refer, activations):
-                wanted += history.references(history.activation_from(data))
-
-            for _, data in inbox:
-                wanted += history.references(history.event_from(data))
-
-            return Loaded(
-                row=current,
-                start=start,
-                activations=activations,
-                pending=pending,
-                inbox=inbox,
-                items=_items(connection, current.lineage, wanted),
-                rejected=[cast("str", r) for (r,) in connection.execute(_SQL["rejected"], (run,))],
-            )
-        finally:
-            connection.execute("COMMIT")
-
     def _check_process(self) -> None:
         _forks.check_process(self._pid, f"this connection to {self._path}")
-
-
-def _items(connection: apsw.Connection, lineage: str, addresses: Sequence[str]) -> dict[str, bytes]:
-    if not addresses:
-        return {}
-
-    rows = connection.execute(_SQL["items"], (lineage, json.dumps(list(addresses))))
-    return {cast("str", address): cast("bytes", data) for address, data in rows}
-
-
-def _run_row(row: Sequence[Any]) -> RunRow:
-    values = list(row)
-    values[5] = bool(values[5])
-    return RunRow(*values)

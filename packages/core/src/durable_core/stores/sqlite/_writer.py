@@ -55,7 +55,11 @@ class _Request(msgspec.Struct):
 
 
 class Writer:
-    """Alone uses the connection that writes. `submit` is for its loop; the rest is the thread's."""
+    """Alone uses the connection that writes. `submit` is for its loop; the rest is the thread's.
+
+    Attributes:
+        streamed: Called on the loop with the run of each append that added chunks to streams.
+    """
 
     def __init__(
         self, path: Path, handle: Handle, sql: Mapping[str, str], leases: Leases, turn: Turn
@@ -74,6 +78,7 @@ class Writer:
         # What the connection says of commits by others.
         self._version: object = None
         self._changed = True
+        self.streamed: Callable[[str], None] = _nobody
         self._thread = threading.Thread(target=self._run, name="durable-writer", daemon=True)
         self._thread.start()
 
@@ -167,7 +172,7 @@ class Writer:
                         if lease.when_lost is not None:
                             self._loop.call_soon_threadsafe(lease.when_lost)
 
-                    self._loop.call_soon_threadsafe(_answer, batch, answers)
+                    self._loop.call_soon_threadsafe(self._answer, batch, answers)
                 except RuntimeError:
                     # The loop is gone, and with it everybody who waited; what is durable stays so.
                     return
@@ -176,6 +181,21 @@ class Writer:
                 del batch, answers
         finally:
             self._handle.close()
+
+    def _answer(self, batch: list[_Request], answers: list[Any]) -> None:
+        """Tell those who wait, on the loop."""
+        for request, answer in zip(batch, answers, strict=True):
+            work = request.work
+            if isinstance(work, Append) and work.chunks and answer is Outcome.ACCEPTED:
+                self.streamed(work.run_id)
+
+            if request.future is None or request.future.cancelled():
+                continue
+
+            if isinstance(answer, BaseException):
+                request.future.set_exception(answer)
+            else:
+                request.future.set_result(answer)
 
     def _next_batch(self) -> list[_Request]:
         """Return requests for one commit: at most one per run, and a `Call` alone."""
@@ -310,12 +330,5 @@ def _is_step(request: _Request) -> bool:
     return not (work.posts or work.children or work.revives)
 
 
-def _answer(batch: list[_Request], answers: list[Any]) -> None:
-    for request, answer in zip(batch, answers, strict=True):
-        if request.future is None or request.future.cancelled():
-            continue
-
-        if isinstance(answer, BaseException):
-            request.future.set_exception(answer)
-        else:
-            request.future.set_result(answer)
+def _nobody(run_id: str) -> None:
+    """Tell nobody that a run's streams have more."""

@@ -486,3 +486,77 @@ SELECT answer, failure FROM question WHERE id = ?1 AND answer IS NOT NULL;
 -- name: drop_question
 -- Remove a question.
 DELETE FROM question WHERE id = ?1;
+
+
+-- name: extend_streams
+-- Make room at the end of streams, which come to be by it. Columns: 0 run, 1 name, 2 count, 3 bytes, 4 in which
+-- activation it is ended or -1, 5 last activity, 6 last activation, 7 from which activation on an earlier end is not
+-- in force, or null.
+INSERT INTO stream (run, name, length, size, ended, seq, number)
+SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4, j.value ->> 5, j.value ->> 6
+FROM json_each(?1) AS j
+WHERE true
+ON CONFLICT (run, name) DO UPDATE
+SET length = stream.length + excluded.length, size = stream.size + excluded.size,
+    ended = CASE
+        WHEN excluded.ended >= 0 THEN excluded.ended
+        WHEN stream.ended >= (
+            SELECT j.value ->> 7 FROM json_each(?1) AS j
+            WHERE j.value ->> 0 = excluded.run AND j.value ->> 1 = excluded.name) THEN -1
+        ELSE stream.ended
+    END,
+    seq = max(stream.seq, excluded.seq), number = max(stream.number, excluded.number);
+
+-- name: insert_chunks
+-- Add chunks in the room that was made. Column 2 counts from the end of the stream.
+INSERT INTO chunk (stream, position, kind, fence, time, seq, attempt, number, data)
+SELECT s.id, s.length - (j.value ->> 2), j.value ->> 3, j.value ->> 4, j.value ->> 5, j.value ->> 6, j.value ->> 7,
+       j.value ->> 8, coalesce(substr(?2, 1 + (j.value ->> 9), j.value ->> 10), x'')
+FROM json_each(?1) AS j JOIN stream AS s ON s.run = j.value ->> 0 AND s.name = j.value ->> 1;
+
+-- name: stream_rows
+-- The streams of a run.
+SELECT name, length, size, ended, seq, number, kept FROM stream WHERE run = ?1 ORDER BY name;
+
+-- name: stream_row
+-- The run of a stream and, if there is one, the stream.
+SELECT r.status, s.id, s.name, s.length, s.size, s.ended, s.seq, s.number, s.kept
+FROM run AS r LEFT JOIN stream AS s ON s.run = r.id AND s.name = ?2 WHERE r.id = ?1;
+
+-- name: chunks
+-- A part of a stream: ?2 from which offset on, ?3 how many at most.
+SELECT kind, fence, time, seq, attempt, number, data, position FROM chunk
+WHERE stream = ?1 AND position >= ?2 ORDER BY position LIMIT ?3;
+
+-- name: stream_marks
+-- How far the streams ?1 (rows of run and name) are, and their runs.
+SELECT r.status, s.length, s.ended >= 0 FROM json_each(?1) AS j
+LEFT JOIN run AS r ON r.id = j.value ->> 0
+LEFT JOIN stream AS s ON s.run = r.id AND s.name = j.value ->> 1
+ORDER BY j.key;
+
+-- name: streams_closed
+-- Streams with chunks whose runs, of the queue ?4, ended before the time ?2.
+SELECT s.id FROM stream AS s JOIN run AS r ON r.id = s.run
+WHERE s.kept < s.length AND r.namespace = ?1 AND r.task_queue = ?4 AND r.status <> 'running' AND r.closed < ?2
+LIMIT ?3;
+
+-- name: purge_stream_rows
+-- Note that streams are purged of all that they hold, if their runs ended before the time ?2; returns their ids.
+UPDATE stream SET kept = length
+WHERE id IN (SELECT j.value FROM json_each(?1) AS j)
+  AND EXISTS (SELECT 1 FROM run AS r WHERE r.id = stream.run AND r.status <> 'running' AND r.closed < ?2)
+RETURNING id;
+
+-- name: purge_chunks
+-- Remove the chunks of streams.
+DELETE FROM chunk WHERE stream IN (SELECT j.value FROM json_each(?1) AS j);
+
+-- name: forget_chunks
+-- Remove the chunks of runs.
+DELETE FROM chunk
+WHERE stream IN (SELECT s.id FROM stream AS s WHERE s.run IN (SELECT j.value FROM json_each(?1) AS j));
+
+-- name: forget_streams
+-- Remove the streams of runs.
+DELETE FROM stream WHERE run IN (SELECT j.value FROM json_each(?1) AS j);

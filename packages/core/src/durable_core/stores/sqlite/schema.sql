@@ -164,3 +164,35 @@ CREATE TABLE question (
     answer BLOB,
     failure TEXT
 );
+
+-- What runs and their activities wrote beside their histories, for whoever follows them. `length` is the offset that
+-- comes next. `ended` is the activation in which it was ended, or -1. `seq` and `number` say who wrote last: an activity, by its number, and the run's code, by that of its
+-- activation. Chunks before the offset `kept` were purged.
+CREATE TABLE stream (
+    id INTEGER PRIMARY KEY,
+    run TEXT NOT NULL,
+    name TEXT NOT NULL,
+    length INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    ended INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    kept INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (run, name)
+);
+
+CREATE INDEX stream_kept ON stream (run) WHERE kept < length;
+
+-- `kind` is chunk, reset or end. Rows are added, and never changed. See `_streams.py` for who wrote them.
+CREATE TABLE chunk (
+    stream INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    time REAL NOT NULL,
+    seq INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (stream, position)
+);
