@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -185,12 +186,21 @@ def heard_of_end(start: Start, activation: Activation) -> Sequence[Post]:
     ]
 
 
-async def claimed(store: Store, claim: Append, run: Run, events: list[Arrived]) -> Outcome:
-    """Claim a run that goes on after its end, together with the children that it waits for.
+def claimed(
+    store: Store, claim: Append, run: Run, events: list[Arrived]
+) -> asyncio.Future[Outcome]:
+    """Claim a run; if it goes on after its end, together with the children that it waits for.
 
     Those that ended without a result are taken up with it. How the others ended is added to the
     events: while it was not open nobody told it.
     """
+    if not claim.revives:
+        return store.append(claim)
+
+    return asyncio.ensure_future(_claimed_again(store, claim, run, events))
+
+
+async def _claimed_again(store: Store, claim: Append, run: Run, events: list[Arrived]) -> Outcome:
     outcome = await store.append(claim)
     if outcome is not Outcome.ACCEPTED:
         return outcome

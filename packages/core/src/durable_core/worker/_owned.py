@@ -101,12 +101,8 @@ class OwnedRun:
         self._appends = Appends(row, self.fence, number, run.start, outbox)
         self._events: list[Arrived] = []
         self.inbox = Inbox()
-        self._claimed = False
-        self._appending = False
-        self._queued = False
-        self._ended = False
-        self._leaving = False
-        self._paused = False
+        self._claimed = self._appending = self._queued = False
+        self._ended = self._leaving = self._paused = False
         self._claiming: asyncio.Future[Outcome] | None = None
         self._leaver: asyncio.Task[None] | None = None
         self.replies = Replies()
@@ -154,11 +150,7 @@ class OwnedRun:
         claim = self._appends.claim(rows, reopen=rewind is not None, revives=revives)
         # Nothing is activated before it goes on below.
         self._appending = True
-        self._claiming = (
-            self._loop.create_task(claimed(self._store, claim, run, self._events))
-            if revives
-            else self._store.append(claim)
-        )
+        self._claiming = claimed(self._store, claim, run, self._events)
         try:
             outcome = await asyncio.shield(self._claiming)
         except Exception as error:

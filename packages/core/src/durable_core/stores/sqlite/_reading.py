@@ -24,6 +24,11 @@ Sql = Mapping[str, str]
 
 
 def start_of(connection: apsw.Connection, sql: Sql, run: str, path: Path) -> bytes:
+    """Return the start record of a run.
+
+    Raises:
+        StoreCorruptError: It is missing.
+    """
     start = connection.execute(sql["start"], (run,)).get
     if not isinstance(start, bytes):
         raise StoreCorruptError(f"run {run} has no start record in {path}")
@@ -32,6 +37,12 @@ def start_of(connection: apsw.Connection, sql: Sql, run: str, path: Path) -> byt
 
 
 def load(connection: apsw.Connection, sql: Sql, row: RunRow, path: Path) -> Loaded:
+    """Return everything that rebuilds a run, as of one moment.
+
+    Raises:
+        WorkflowNotFoundError: It was purged.
+        StoreCorruptError: Something of it is missing.
+    """
     run = row.run_id
     connection.execute("BEGIN")
     try:
@@ -82,6 +93,7 @@ def load(connection: apsw.Connection, sql: Sql, row: RunRow, path: Path) -> Load
 def items_of(
     connection: apsw.Connection, sql: Sql, lineage: str, addresses: Sequence[str]
 ) -> dict[str, bytes]:
+    """Return items by address; those that do not exist are left out."""
     if not addresses:
         return {}
 
@@ -90,6 +102,7 @@ def items_of(
 
 
 def run_row(row: Sequence[Any]) -> RunRow:
+    """Return the columns of a run as its row."""
     values = list(row)
     values[5] = bool(values[5])
     return RunRow(*values)

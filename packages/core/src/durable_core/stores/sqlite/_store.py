@@ -77,7 +77,7 @@ class SqliteStore:
         self._reads = ThreadPoolExecutor(1, thread_name_prefix="durable-reader")
         self._locks: dict[int, _locks.WorkerLock] = {}
         self._closed = False
-        self.visibility = SqliteVisibility(self._read, _RUN_COLUMNS, _run_row)
+        self.visibility = SqliteVisibility(self._read, _RUN_COLUMNS, _reading.run_row)
         self.questions = SqliteQuestions(self._read, self._writer, _SQL)
 
     @classmethod
