@@ -93,7 +93,7 @@ def test_what_cannot_be_answered_is_one_line_with_the_reason(store_url, argument
 def test_what_waits_is_told_with_its_time_and_what_came_of_it(store_url):
     async def main():
         async with working(store_url) as client:
-            handle = await begin(client, in_time, 3000.0, id="waits")
+            handle = await begin(client, in_time, 2970.0, id="waits")
             await asked(handle)
             late = await begin(client, in_time, 0.01, id="late")
             await late.result()

@@ -24,6 +24,7 @@ from support.asking import (
     asked,
     begin,
     forgetful,
+    goes_on,
     in_own_time,
     in_time,
     must_be_in_time,
@@ -196,6 +197,7 @@ ENDINGS = {
     "timeout": (in_time, None, "late"),
     "own timer": (in_own_time, None, "late"),
     "end": (until_told, None, "ended"),
+    "new run": (goes_on, None, "ended"),
     "stop": (Stoppable.run, "stop", "stopped"),
     "cancel": (until_cancelled, "cancel", "cancelled"),
 }
@@ -250,7 +252,8 @@ def test_an_answer_that_comes_while_its_request_ends_is_refused_or_reaches_the_r
 
         result = await asyncio.wait_for(handle.result(), PATIENT)
         expected = f"answered {n}" if accepted else otherwise
-        history = await handle.fetch_history()
+        asker = client.get_workflow_handle(f"{n}", run_id=request.run_id)
+        history = await asker.fetch_history()
         (entry,) = requests_of(history)
         assert (entry.status == "answered") == accepted
         assert result.startswith(expected), (n, accepted, result)
@@ -288,7 +291,8 @@ def test_an_answer_that_is_accepted_while_the_end_is_being_written_wins(
 
             monkeypatch.setattr(client.store, "append", overtaken)
             await begin(client, code, *([0.1] if message is None else []))
-            await requested(handle)
+            run_id = (await handle.describe()).run_id
+            await requested(client.get_workflow_handle("w", run_id=run_id))
             if message == "stop":
                 await handle.signal(Stoppable.stop)
                 await handle.signal(Stoppable.end)

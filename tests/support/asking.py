@@ -147,6 +147,20 @@ async def until_told(seconds: float) -> str:
 
 
 @workflow.defn
+async def goes_on(seconds: float) -> str:
+    """Go on as a new run after a time, and ask meanwhile."""
+    if seconds < 0:
+        return "ended"
+
+    asking = asyncio.ensure_future(workflow.request("number", None, int))
+    await asyncio.wait([asking], timeout=seconds)
+    if not asking.done():
+        workflow.continue_as_new(-1.0)
+
+    return f"answered {asking.result().value}"
+
+
+@workflow.defn
 async def several(count: int) -> list[int]:
     """Ask for numbers, all at once."""
     asked = [workflow.request("number", n, int, key=f"n{n}") for n in range(count)]
@@ -219,7 +233,7 @@ CODE: list[Any] = [
         until_cancelled,
         until_told,
     ),
-    *(several, chain, reminding, noted, insistent, gullible, forgetful),
+    *(goes_on, several, chain, reminding, noted, insistent, gullible, forgetful),
 ]
 
 
