@@ -267,7 +267,9 @@ class OwnedRun:
 
         # What nobody owns yet is not acted for before its first commit, which needs no lease.
         if self._claimed and not self._worker.membership.holds():
-            self._ask_first()
+            self._queued = True
+            asking = self._loop.create_task(self._worker.membership.confirm())
+            asking.add_done_callback(self._told)
             return
 
         taken, self._events = self._events, []
@@ -297,12 +299,6 @@ class OwnedRun:
             activation = replace(activation, commands=())
 
         future.add_done_callback(lambda done: self._committed(done, activation, taken, append))
-
-    def _ask_first(self) -> None:
-        """Activate only after the store said that the run is still owned here."""
-        self._queued = True
-        asking = self._loop.create_task(self._worker.membership.confirm())
-        asking.add_done_callback(self._told)
 
     def _told(self, asking: asyncio.Task[None]) -> None:
         self._queued = False
@@ -343,7 +339,14 @@ class OwnedRun:
         if isinstance(outcome, BaseException):
             # Whether those who wait for it may count on it is not known; they will look again.
             self._events[:0] = taken
-            self._end(outcome)
+            if not isinstance(outcome, LostRunError) or not self._claimed:
+                self._end(outcome)
+            elif self._leaver is None and not self._leaving:
+                # Perhaps something came that it has to read first: what bodies brought is kept (R4).
+                waits = append.status == "running"
+                self._leaver = self._loop.create_task(self.hand_over(waits=waits))
+
+            self._settled.wake()
             return
 
         self._claimed = True
@@ -512,18 +515,16 @@ class OwnedRun:
         if self._leaver is None and not self._leaving and not self._ended:
             self._leaving = self._paused = True
             self.work.hold()
-            self._leaver = self._loop.create_task(self.hand_over("it was paused", waits=True))
+            self._leaver = self._loop.create_task(self.hand_over(waits=True))
 
-    async def hand_over(
-        self, why: str = "the worker was shut down", *, waits: bool = False
-    ) -> None:
-        """Let the run go to whoever takes it next.
+    async def hand_over(self, why: str | None = None, *, waits: bool = False) -> None:
+        """Let the run go to whoever takes it next, perhaps this worker.
 
         What arrived and was in no activation yet goes to the inbox; the attempts that are cut off
         are no failures.
 
         Args:
-            why: For whoever waits for the run.
+            why: For whoever waits for the run; None lets them look for it again.
             waits: Whether bodies that run come to their end first.
         """
         self._leaving = True
@@ -539,9 +540,9 @@ class OwnedRun:
             written = self._claimed
 
         released = written and await self._write_release()
-        # A paused run that could not be let go is still owned here, and to be taken again.
+        # One that could not be let go may still be owned here, and is to be taken again.
         gone = ReleasedRunError if released else LostRunError
-        self._end(gone(self.row.run_id) if self._paused else ex.StoreClosedError(why))
+        self._end(gone(self.row.run_id) if why is None else ex.StoreClosedError(why))
 
     async def _write_release(self) -> bool:
         if self._appending or self._ended:

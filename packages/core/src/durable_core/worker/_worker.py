@@ -199,7 +199,8 @@ class Worker:
         membership = self._membership
         try:
             tasks = [task for owned in self._owned.values() for task in owned.work.tasks]
-            await asyncio.gather(*(owned.hand_over() for owned in list(self._owned.values())))
+            why, owned = "the worker was shut down", list(self._owned.values())
+            await asyncio.gather(*(each.hand_over(why) for each in owned))
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             self._membership = None
