@@ -342,7 +342,7 @@ class OwnedRun:
             if not isinstance(outcome, LostRunError) or not self._claimed:
                 self._end(outcome)
             elif self._leaver is None and not self._leaving:
-                # Perhaps something came that it has to read first: what bodies brought is kept (R4).
+                # Perhaps something came that is to be read first: keep what bodies brought (R4).
                 waits = append.status == "running"
                 self._leaver = self._loop.create_task(self.hand_over(waits=waits))
 
