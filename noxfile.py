@@ -276,6 +276,14 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session(reuse_venv=False)
+def crowds(session: nox.Session) -> None:
+    """Ten thousand sleeping runs, and a thousand signals a second, over kills (4 minutes)."""
+    _install_wheels(session)
+    session.run("python", "tests/soak/sleepers.py")
+    session.run("python", "tests/soak/signals.py")
+
+
+@nox.session(reuse_venv=False)
 def replay(session: nox.Session) -> None:
     """Run all tests with every run replayed from its start at each of its steps."""
     _install_wheels(session)

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
-from durable_core import _defaults
-from durable_core.exceptions import WorkflowFailureError
-from support.talking import Inbox, Note, begin, both, hanging, ran, sleeper, working
+from durable_core import Client, Worker, _defaults
+from durable_core.exceptions import StoreError, WorkflowFailureError
+from support.talking import (
+    QUEUE,
+    Inbox,
+    Note,
+    begin,
+    both,
+    hanging,
+    note,
+    ran,
+    sleeper,
+    working,
+)
 from support.waiting import eventually
 
 
@@ -27,6 +39,32 @@ def test_a_run_that_only_waits_leaves_memory_and_wakes_in_time(store_url, monkey
             assert row.wake > 0
             assert await handle.result() == "slept"
             assert ran == ["awake"]
+
+    asyncio.run(main())
+
+
+def test_a_run_that_was_taken_from_a_dead_worker_and_only_waits_leaves_memory(
+    store_url, monkeypatch
+):
+    monkeypatch.setattr(_defaults, "EVICT_AFTER", 0.2)
+
+    async def main():
+        async with await Client.connect(store_url) as client:
+            dead = Worker(client, task_queue=QUEUE, workflows=[sleeper], activities=[note])
+            await dead.start()
+            await begin(client, sleeper, 600.0)
+            # As if its process had been killed: nobody hands anything over.
+            await client.store.release_worker(dead.membership.number)
+            client.detach(dead)
+            async with working(store_url) as other:
+                while (await other.store.find("default", "w")).fence == 1:
+                    await asyncio.sleep(0.01)
+
+                await eventually(lambda: not owned_runs(other), "an eviction")
+                assert (await other.store.find("default", "w")).owner is None
+
+            with contextlib.suppress(StoreError):
+                await dead.shutdown()
 
     asyncio.run(main())
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -20,12 +21,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import apsw
 from durable_core import Client, Worker, activity, workflow
 
 QUEUE = "sleepers"
 AT_ONCE = 200
-# Per run that sleeps, in bytes: the noise of an allocator, not an object per run.
-MOST = 128
+# Blocks of Python per run that sleeps: noise, not an object per run.
+MOST = 0.5
 
 
 @activity.defn
@@ -49,10 +51,12 @@ def worker(client: Client, *, serves: bool = True) -> Worker:
     )
 
 
-def resident() -> int:
-    """Return the resident memory of this process, in bytes."""
+def held() -> str:
+    """Return the resident memory, what of it is SQLite's caches, and Python's objects, by number."""
+    gc.collect()
     pages = Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]
-    return int(pages) * os.sysconf("SC_PAGESIZE")
+    resident = int(pages) * os.sysconf("SC_PAGESIZE")
+    return f"{resident} {apsw.memory_used()} {sys.getallocatedblocks()}"
 
 
 async def begin(runs: int, first: float, spread: float) -> None:
@@ -74,7 +78,7 @@ async def serve(first: float, *, serves: bool) -> None:
     """Work until killed; say what memory it takes before the first run is due."""
     async with await Client.connect() as client, worker(client, serves=serves):
         await asyncio.sleep(max(1.0, first - time.time() - 3.0))
-        print("resident", resident(), flush=True)
+        print("held", held(), flush=True)
         await asyncio.Event().wait()
 
 
@@ -141,16 +145,19 @@ def main() -> None:
 
         print(f"{given.runs:,} runs started in {took:.1f} s, then SIGKILL", flush=True)
         idle = Process(folder, "idle", "--first", time.time() + 4)
-        without = int(idle.says("resident"))
+        before = [int(part) for part in idle.says("held").split()]
         idle.kill()
         served = Process(folder, "serve", "--first", first)
-        asleep = int(served.says("resident"))
-        each = (asleep - without) / given.runs
-        print(
-            f"memory of a worker: {without / 2**20:.1f} MiB of another queue, "
-            f"{asleep / 2**20:.1f} MiB with all asleep: {each:.0f} bytes per run",
-            flush=True,
-        )
+        after = [int(part) for part in served.says("held").split()]
+        for what, (resident, caches, blocks) in (("another queue", before), ("this one", after)):
+            print(
+                f"a worker of {what}: {resident / 2**20:.1f} MiB resident, of which "
+                f"{caches / 2**20:.1f} MiB are SQLite's; {blocks:,} blocks of Python",
+                flush=True,
+            )
+
+        each = (after[2] - before[2]) / given.runs
+        print(f"{each:.2f} blocks of Python more per run", flush=True)
         ends = first + given.spread + 60
         while len(found := lateness(folder / "ledger")) < given.runs and time.time() < ends:
             time.sleep(0.5)
@@ -174,7 +181,7 @@ def report(found: list[tuple[float, float]], runs: int, each: float) -> None:
             (f"{runs - len(found)} never woke", len(found) < runs),
             (f"{twice} woke twice", twice),
             (f"one woke {-late[0]:.3f} s early", late[0] < 0),
-            (f"{each:.0f} bytes of memory per run", each > MOST),
+            (f"{each:.2f} blocks of memory per run", each > MOST),
         )
         if wrong
     ]

@@ -582,5 +582,7 @@ class Worker:
         owned = OwnedRun(run, row, worker=self)
         self.membership.need(owns=True)
         self._owned[row.run_id] = owned
+        # One that only waits makes no step, and must not stay for that.
+        self._active[row.run_id] = self.clock.now()
         self._by_workflow_id.setdefault((row.namespace, row.workflow_id), owned)
         return owned
