@@ -149,6 +149,25 @@ def test_cancelling_a_unit_cancels_its_body():
     assert ended == ["ended"]
 
 
+def test_code_waits_for_conditions_and_timers():
+    async def code():
+        engine, done = adapter.current_engine(), []
+
+        async def one(n):
+            done.append(await call(n))
+            await asyncio.sleep(0.01)
+
+        both = asyncio.gather(one(3), one(4))
+        await engine.until(lambda: len(done) == 2)
+        await both
+        return done
+
+    live, bodies, again = twice(code)
+    assert live == again == [8, 6]
+    assert bodies == [3, 4]
+    assert not ran
+
+
 def test_its_capabilities_say_what_it_is():
     async def code():
         found = adapter.current_engine().capabilities

@@ -78,6 +78,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         identity_matching: Whether commands are matched by identity; if not, by position.
         resources: Whether live objects reach a body by reference.
         requests: Whether people can be asked, see `Engine.request`.
+        waits: Whether code may wait for conditions and timers, see `Engine.until`.
         streams: Whether there are streams, for `Engine.stream` and `durable_core.activity.stream`.
     """
 
@@ -87,6 +88,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     identity_matching: bool
     resources: bool
     requests: bool = False
+    waits: bool = False
     streams: bool = False
 
 
@@ -274,6 +276,14 @@ class Engine(Protocol):
             DefinitionError: The JSON form of the type of the answer cannot be told.
             EncodeError: The question cannot be recorded.
             NotSupported: This engine asks nobody.
+        """
+        ...
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition of the run's own state holds.
+
+        It is looked at whenever the run's code has nothing else to do. Timers need no call of their
+        own: those of the running loop, such as `asyncio.sleep`, are recorded.
         """
         ...
 

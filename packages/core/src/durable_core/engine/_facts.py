@@ -28,6 +28,7 @@ _CAPABILITIES = Capabilities(
     identity_matching=True,
     resources=True,
     requests=True,
+    waits=True,
     streams=True,
 )
 

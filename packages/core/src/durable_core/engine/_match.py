@@ -234,8 +234,7 @@ def _identity(command: Command) -> tuple[type, int | str]:
             parts = (command.workflow_id, command.run_id, command.signal, str(command.occurrence))
             return type(command), "\0".join(parts)
         case StartChild():
-            parts = (command.workflow_type, command.key, str(command.occurrence))
-            return type(command), "\0".join(parts)
+            return type(command), f"{command.workflow_type}\0{command.key}\0{command.occurrence}"
         case UpsertAttributes() | UpsertMemo():
             return type(command), command.occurrence
         case _:

@@ -41,6 +41,7 @@ _CAPABILITIES = Capabilities(
     identity_matching=False,
     resources=True,
     streams=False,
+    waits=True,
 )
 
 
@@ -407,6 +408,10 @@ class _Execution:
             f"the positional engine cannot ask people for {request.kind!r}: its capability "
             "`requests` says so"
         )
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds."""
+        await self._loop.until(condition)
 
     def annotate(self, name: str, value: Any) -> None:
         """Check that the fact has a JSON form, and forget it."""

@@ -147,10 +147,6 @@ class Runtime(Engine, Protocol):
         """Return facts about the run."""
         ...
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition holds."""
-        ...
-
     @property
     def handlers(self) -> Handlers:
         """What handles the run's signals, queries and updates."""
