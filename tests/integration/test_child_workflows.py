@@ -471,3 +471,86 @@ def test_a_child_waits_for_a_worker_that_knows_it(store_url):
                 assert await handle.result() == ["a", "a"]
 
     asyncio.run(main())
+
+
+@activity.defn
+async def own_work() -> str:
+    ran.append("own")
+    if broken[0]:
+        raise ApplicationError("broken", non_retryable=True)
+
+    return "mended"
+
+
+@workflow.defn(name="child that fails later")
+async def fails_later() -> None:
+    await asyncio.sleep(0.05)
+    await note("child")
+    raise ApplicationError("of the child")
+
+
+def test_a_child_whose_failure_was_handled_is_left_as_it_is(url):
+    """Though the parent, which goes on before another failure, is told of it again."""
+
+    @workflow.defn
+    async def handles() -> str:
+        own = asyncio.ensure_future(own_work())
+        with contextlib.suppress(ChildWorkflowError):
+            await workflow.execute_child_workflow(fails_later, id="c")
+
+        return await own
+
+    async def main():
+        code = {"workflows": [handles, fails_later], "activities": [own_work, note]}
+        async with working(url, **code) as client:
+            broken[0] = True
+            handle = await begin(client, handles, id="p")
+            with pytest.raises(WorkflowFailureError):
+                await handle.result()
+
+            broken[0] = False
+            run = await client.store.find("default", "p")
+            await client.store.revive(run.run_id, reopen=True)
+            client.changes.notify()
+            assert await handle.result() == "mended"
+            assert sorted(ran) == ["child", "own", "own"]
+            child = client.get_workflow_handle("c")
+            assert (await child.describe()).status.value == "failed"
+
+    asyncio.run(main())
+
+
+def test_the_result_of_a_child_by_name_is_the_same_whatever_a_worker_knows(store_url):
+    @workflow.defn(name="child by name")
+    async def by_name(size: int) -> Note:
+        return Note("a", size)
+
+    @workflow.defn
+    class ByName:
+        def __init__(self) -> None:
+            self.got: object = None
+            self.go = False
+
+        @workflow.run
+        async def run(self) -> list[str]:
+            self.got = await workflow.execute_child_workflow("child by name", 1)
+            typed = await workflow.execute_child_workflow("child by name", 2, result_type=Note)
+            await workflow.wait_condition(lambda: self.go)
+            return [repr(self.got), repr(typed)]
+
+        @workflow.signal
+        def on(self) -> None:
+            self.go = True
+
+    async def main():
+        async with await Client.connect(store_url) as client:
+            async with Worker(client, task_queue=QUEUE, workflows=[ByName, by_name]):
+                handle = await begin(client, ByName.run, id="p")
+                await appeared(client, "p", 5)
+
+            async with Worker(client, task_queue=QUEUE, workflows=[ByName]):
+                await handle.signal(ByName.on)
+                expected = ["{'text': 'a', 'size': 1}", repr(Note("a", 2))]
+                assert await handle.result(on_stall="raise") == expected
+
+    asyncio.run(main())

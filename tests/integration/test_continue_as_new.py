@@ -20,7 +20,7 @@ from durable_core.exceptions import (
 )
 from durable_core.worker import Replayer
 from durable_core.workflow import ParentClosePolicy
-from support.talking import Inbox, begin, note, working
+from support.talking import QUEUE, Inbox, begin, note, working
 
 LARGE = "x" * 100_000
 
@@ -438,3 +438,119 @@ def test_an_answer_that_was_accepted_is_read_before_a_run_goes_on(store_url):
         assert accepted
 
     asyncio.run(main())
+
+
+@workflow.defn
+async def hops(left: int) -> str:
+    await asyncio.sleep(0.01)
+    if left:
+        workflow.continue_as_new(left - 1)
+
+    return "landed"
+
+
+@pytest.mark.parametrize("what", ["terminate", "pause"])
+def test_what_ends_or_stops_a_chain_follows_a_run_that_goes_on_meanwhile(url, what):
+    async def main():
+        async with working(url, workflows=[hops]) as client:
+            await begin(client, hops, 500)
+            handle = client.get_workflow_handle("w")
+            look = handle._row
+
+            async def late():
+                """Look, and be slow to act on it."""
+                row = await look()
+                while (await client.store.find("default", "", row.run_id)).status == "running":
+                    await asyncio.sleep(0.001)
+
+                handle._row = look
+                return row
+
+            handle._row = late
+            await (handle.terminate() if what == "terminate" else handle.pause())
+            shown = await handle.describe()
+            assert shown.status.value == ("terminated" if what == "terminate" else "running")
+            assert (shown.paused is not None) == (what == "pause")
+
+    asyncio.run(main())
+
+
+def test_a_run_that_goes_on_while_it_is_paused_stays_paused(url):
+    async def main():
+        async with working(url, workflows=[hops]) as client, await Client.connect(url) as far:
+            for n in range(5):
+                await begin(client, hops, 500, id=f"w{n}")
+                handle = far.get_workflow_handle(f"w{n}")
+                await asyncio.sleep(0.011 * n)
+                await handle.pause()
+                await asyncio.sleep(0.05)
+                before = await handle.describe()
+                await asyncio.sleep(0.05)
+                assert await handle.describe() == before
+                await handle.terminate()
+
+    asyncio.run(main())
+
+
+def test_a_handle_on_the_first_run_of_a_chain_works_though_that_was_purged(url):
+    async def main():
+        async with working(url, workflows=[Chain, countdown]) as client:
+            handle = await begin(client, Chain.run, 1, [])
+            await handle.signal(Chain.put, args=[1, ""])
+            while (await client.get_workflow_handle("w").describe()).run_id == handle.run_id:
+                await asyncio.sleep(0.005)
+
+            assert await client.store.purge("default", QUEUE, client.clock.now(), limit=9) == 1
+            await handle.signal(Chain.end)
+            assert await handle.result() == [1]
+
+    asyncio.run(main())
+
+
+def test_it_may_be_called_inside_a_task_group(url, serving):
+    @workflow.defn
+    async def grouped(left: int) -> str:
+        async def inner() -> None:
+            await asyncio.sleep(0.001)
+            if left:
+                workflow.continue_as_new(left - 1)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(inner())
+            group.create_task(asyncio.sleep(60 if left else 0))
+
+        return "done"
+
+    async def main():
+        async with serving(url, grouped) as client:
+            assert await (await begin(client, grouped, 2)).result() == "done"
+
+    asyncio.run(main())
+
+
+def test_a_chain_of_plain_code_goes_on_as_another_workflow_in_a_later_loop(store_url):
+    """Whose worker has not run the code that named it."""
+
+    @workflow.defn(name="second of a chain")
+    async def second() -> str:
+        await asyncio.sleep(0.5)
+        return "second"
+
+    @workflow.defn(name="first of a chain")
+    async def first() -> str:
+        workflow.continue_as_new(workflow=second)
+
+    @workflow.defn(name="parent of a chain")
+    async def holds() -> str:
+        return await workflow.execute_child_workflow(first, id="child of a chain")
+
+    for code in (first, holds):
+        call = embedded.execute_workflow(code, id=code.__name__, url=store_url, on_cancel="detach")
+
+        async def cut_off(call=call):
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(call, 0.3)
+
+        asyncio.run(cut_off())
+        again = embedded.execute_workflow(code, id=code.__name__, url=store_url)
+        assert asyncio.run(asyncio.wait_for(again, 20)) == "second"

@@ -6,9 +6,18 @@ import asyncio
 
 import apsw
 import pytest
-from durable_core import _faults, workflow
+from durable_core import _faults, activity, workflow
 from durable_core.history import Packer, Payload, SignalReceived
 from support.talking import begin, note, ran, working
+
+
+@activity.defn
+async def says(text: str) -> None:
+    tokens = activity.stream("tokens")
+    for letter in text:
+        tokens.write(letter)
+
+    await note(text)
 
 
 @workflow.defn
@@ -20,7 +29,7 @@ class Hears:
 
     @workflow.run
     async def run(self) -> list[str]:
-        await note("done")
+        await says("done")
         return self.heard
 
     @workflow.signal
@@ -55,12 +64,14 @@ def test_an_activity_whose_result_came_with_a_refused_end_does_not_run_again(
         far.close()
 
     async def main():
-        async with working(store_url, workflows=[Hears]) as client:
+        async with working(store_url, workflows=[Hears], activities=[says]) as client:
             monkeypatch.setattr(_faults, "reach", send)
             handle = await begin(client, Hears.run)
             assert await handle.result() == [str(n) for n in reversed(range(times))]
             (done,) = [e for e in (await handle.fetch_history()).timeline() if e.kind == "activity"]
             assert [a.outcome for a in done.attempts] == ["completed"]
+            # Nor is what it wrote to a stream shorter than its result.
+            assert "".join(await handle.stream("tokens", result_type=str).collect()) == "done"
 
     asyncio.run(main())
     assert ran == ["done"]

@@ -273,3 +273,68 @@ def test_chains_are_revived_where_they_ended_without_a_result(on):
         assert found == ["completed", "running", "running", "failed"]
 
     on(code)
+
+
+def takes_over(run_id, workflow_id, of, **changes):
+    """Return the run that takes the place of the last of a chain."""
+    row = row_of(run_id, workflow_id, **changes)
+    return NewRun(row=replace(row, first=of), start=start_of(run_id), items={})
+
+
+@pytest.mark.parametrize("whose", ["own", "other"])
+def test_no_child_takes_the_id_of_a_run_that_goes_on_in_the_same_commit(on, whose):
+    async def code(store):
+        worker = await store.register_worker("me")
+        await store.append(first("p", worker, workflow_id="w"))
+        await store.append(first("other", worker))
+        wanted = [child("c", "w", parent="p" if whose == "own" else "other", policy="abandon")]
+        own, others = (wanted, []) if whose == "own" else ([], wanted)
+        status = "continued_as_new"
+        successor = takes_over("q", "w", "p")
+        goes_on = step("p", worker, 1, status=status, successor=successor, children=own)
+        starts = step("other", worker, 1, children=others)
+        assert await asyncio.gather(store.append(goes_on), store.append(starts)) == [ACCEPTED] * 2
+        assert (await store.find("default", "w")).run_id == "q"
+        assert await store.find("default", "", "c") is None
+
+    on(code)
+
+
+def test_a_pause_holds_for_the_run_that_takes_the_place(on):
+    async def code(store):
+        worker = await store.register_worker("me")
+        await store.append(first("p", worker, workflow_id="w"))
+        assert await store.pause("p", '{"time":1.0}') is ACCEPTED
+        successor = takes_over("q", "w", "p")
+        await store.append(step("p", worker, 1, status="continued_as_new", successor=successor))
+        assert (await store.find("default", "w")).paused == '{"time":1.0}'
+        assert (await store.find("default", "", "p")).paused is None
+        assert await store.append(claim("q", worker, fence=0)) is REFUSED
+
+    on(code)
+
+
+def test_a_chain_is_found_though_its_first_run_was_purged_and_all_began_at_once(on):
+    async def code(store):
+        worker = await store.register_worker("me")
+        await store.append(first("t", worker))
+        await store.append(first("z", worker, workflow_id="w"))
+        # Their ids are in another order than the runs.
+        for old, new in (("z", "y"), ("y", "x")):
+            if old != "z":
+                await store.append(claim(old, worker, fence=0))
+
+            last = step(old, worker, 1 if old == "z" else 0, status="continued_as_new")
+            await store.append(replace(last, successor=takes_over(new, "w", "z")))
+
+        await store.append(claim("x", worker, fence=0))
+        failed = step("x", worker, 0, status="failed")
+        assert await store.append(replace(failed, time=50.0)) is ACCEPTED
+        assert (await store.find("default", "w")).run_id == "x"
+        assert await store.purge("default", "queue", 10.0, limit=9) == 2
+        assert (await store.find_last("default", "z")).run_id == "x"
+        assert await store.find_last("default", "w") is None
+        assert await store.append(step("t", worker, 1, revives=["z"])) is ACCEPTED
+        assert await status(store, "x") == "running"
+
+    on(code)

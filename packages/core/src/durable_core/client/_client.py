@@ -482,12 +482,15 @@ class Client:
         Raises:
             WorkflowNotFoundError: There is no such run.
         """
-        row = await self.run_row(workflow_id, run_id)
-        if row.status == "continued_as_new":
-            newest = await self.run_row(row.workflow_id, None)
-            row = newest if newest.first == row.first else row
+        if run_id is not None:
+            row = await self.store.find(self.namespace, workflow_id, run_id)
+            first = run_id if row is None else row.first
+            if row is None or row.successor is not None:
+                last = await self.store.find_last(self.namespace, first)
+                if last is not None and workflow_id in {"", last.workflow_id}:
+                    return last
 
-        return row
+        return await self.run_row(workflow_id, run_id)
 
     # For workers of this process
 

@@ -78,7 +78,9 @@ class WorkflowHandle(AskingRun, Generic[R]):
                         return self._outcome(ended, closed)
 
                 seen = self._client.changes.count
-                row = await self._client.run_row(self._id, run_id)
+                # One that was purged, while the chain goes on that it began, is followed as well.
+                found = await self._client.store.find(self._client.namespace, self._id, run_id)
+                row = found or await self._row()
                 if row.successor is not None and follow_runs:
                     run_id = row.successor
                     continue
@@ -231,11 +233,17 @@ class WorkflowHandle(AskingRun, Generic[R]):
             last = history.Activation(number=number, time=now, fence=fence, commands=(command,))
             return history.Packer(row.lineage).pack(last)
 
-        heard = None if row.parent is None else end_of(row.parent_seq, command)
-        told = None if heard is None else outcome_row(heard, row.run_id, now)
-        outcome = await self._client.store.terminate(row.run_id, time=now, data=data, told=told)
-        if outcome is not Outcome.ACCEPTED:
-            raise await self._ended("it cannot be terminated")
+        while True:
+            heard = None if row.parent is None else end_of(row.parent_seq, command)
+            told = None if heard is None else outcome_row(heard, row.run_id, now)
+            outcome = await self._client.store.terminate(row.run_id, time=now, data=data, told=told)
+            if outcome is Outcome.ACCEPTED:
+                break
+
+            # Another run may have taken its place meanwhile.
+            before, row = row, await self._row()
+            if row.run_id == before.run_id:
+                raise await self._ended("it cannot be terminated")
 
         owned = self._client.owned(row.workflow_id, row.run_id)
         if owned is not None:

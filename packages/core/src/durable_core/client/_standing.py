@@ -43,7 +43,12 @@ async def pause(client: Client, row: RunRow, reason: str) -> None:
 
         return
 
-    fresh = await client.run_row(row.workflow_id, row.run_id)
+    fresh = await client.current_row(row.workflow_id, row.run_id)
+    if fresh.run_id != row.run_id:
+        # Another run took its place meanwhile.
+        await pause(client, fresh, reason)
+        return
+
     before = pause_of(fresh)
     if before is not None:
         because = f": {before.reason}" if before.reason else ""

@@ -448,9 +448,10 @@ async def _take(call: _Call, row: RunRow, *, reopen: bool = False) -> OwnedRun |
 
 
 def _check_same(worker: Worker, start: history.Start, recorded: history.Start) -> None:
-    if start.workflow_type != recorded.workflow_type and not recorded.first_digest:
+    known = recorded.first_type or recorded.workflow_type
+    if start.workflow_type != known:
         raise ex.WorkflowAlreadyStartedError(
-            f"the id {start.workflow_id!r} belongs to a run of {recorded.workflow_type!r}, not of "
+            f"the id {start.workflow_id!r} belongs to a run of {known!r}, not of "
             f"{start.workflow_type!r}: use another id. See: durable show {start.workflow_id}",
             workflow_id=start.workflow_id,
             run_id=recorded.run_id,

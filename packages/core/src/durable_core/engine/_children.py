@@ -158,9 +158,10 @@ class Children:
                 type="ChildDepthError",
             )
 
-        target = None if definition is None else definition.signature
+        # Of one that is named what is known here is not known everywhere.
+        typed = None if isinstance(workflow, str) else workflow.signature
         live = self._commands.expected is None
-        data = encoded_input(name, target, args) if live else b""
+        data = encoded_input(name, typed, args) if live else b""
         key = asked.id or ""
         occurrence = self._occurrences[name, key] = self._occurrences.get((name, key), 0) + 1
         seq = self._commands.next_seq
@@ -171,16 +172,16 @@ class Children:
             workflow_type=name,
             task_queue=asked.task_queue or self._start.task_queue,
             args=Payload(data=data),
-            digest=digest_of(name, target, args),
+            digest=digest_of(name, typed, args),
             key=key,
             occurrence=occurrence,
             policy=asked.policy,
             reuse=asked.reuse,
         )
-        command = self._commands.ask(command, args, types_of(target, args))
+        command = self._commands.ask(command, args, types_of(typed, args))
         result = asked.result_type
-        if result is None and target is not None:
-            result = target.result.type
+        if result is None and typed is not None:
+            result = typed.result.type
 
         child = ChildFuture(
             loop=self._loop,
@@ -197,16 +198,16 @@ class Children:
         self, workflow: str | Definition, args: tuple[Any, ...], task_queue: str | None
     ) -> ContinueRun:
         """Return the command by which another run takes the place of this one."""
-        definition = self._commands.host.child(workflow)
+        self._commands.host.child(workflow)
         name = workflow if isinstance(workflow, str) else workflow.name
-        target = None if definition is None else definition.signature
+        typed = None if isinstance(workflow, str) else workflow.signature
         live = self._commands.expected is None
         return ContinueRun(
             run_id=self._new_run_id(0),
             workflow_type=name,
             task_queue=task_queue or self._start.task_queue,
-            args=Payload(data=encoded_input(name, target, args) if live else b""),
-            digest=digest_of(name, target, args),
+            args=Payload(data=encoded_input(name, typed, args) if live else b""),
+            digest=digest_of(name, typed, args),
         )
 
     def _new_run_id(self, seq: int) -> str:

@@ -44,7 +44,7 @@ from durable_core.history import (
     status_after,
 )
 from durable_core.payloads import _faithful, _json
-from durable_core.workflow._continuing import ContinueAsNewError
+from durable_core.workflow._continuing import ContinueAsNewError, only_continuation
 
 from ._blame import Blame
 from ._children import Children
@@ -335,6 +335,10 @@ class Run(Facts):
                 return
 
             error = asyncio.CancelledError() if main.cancelled() else main.exception()
+
+        if isinstance(error, BaseExceptionGroup):
+            # Raised inside a task group, it comes out in a group, perhaps alone.
+            error = only_continuation(error) or error
 
         if error is None:
             self.closed = self._completion(main.result())

@@ -71,7 +71,8 @@ class Start(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         parent: The run whose child it is; None for any other.
         continues: Unique id of the run that it continues; empty for any other.
         memo_changes: What the runs before it in its chain changed in the memo: JSON, by key.
-        first_digest: ``args_digest`` of the first run of its chain, if it continues one.
+        first_type: Workflow of the first run of its chain, if it continues one.
+        first_digest: ``args_digest`` of that run.
         version: Of this record.
         attributes: Search attributes that it began with.
         summary, details: What was said of it at the start, for people.
@@ -96,6 +97,7 @@ class Start(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     parent: Parent | None = None
     continues: str = ""
     memo_changes: dict[str, bytes] = {}
+    first_type: str = ""
     first_digest: str = ""
     version: int = 1
     attributes: tuple[Attribute, ...] = ()

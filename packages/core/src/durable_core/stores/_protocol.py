@@ -169,6 +169,10 @@ class Store(Protocol):
         """Return a run by its unique id, or the open one of a workflow id, else its newest."""
         ...
 
+    async def find_last(self, namespace: str, first: str) -> RunRow | None:
+        """Return the last run of the chain that began with a run, which itself may be purged."""
+        ...
+
     async def load(self, row: RunRow) -> Loaded:
         """Return everything that rebuilds a run.
 

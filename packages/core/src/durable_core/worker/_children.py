@@ -38,13 +38,21 @@ from ._replay import Record
 from ._start import row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from durable_core.engine import Run
     from durable_core.history import Activation, Command
     from durable_core.stores import RunRow
 
-__all__ = ["children_of", "claimed", "end_of", "heard_of_end", "outcome_row", "successor_of"]
+__all__ = [
+    "children_of",
+    "claimed",
+    "end_of",
+    "heard_of_end",
+    "outcome_row",
+    "revived",
+    "successor_of",
+]
 
 
 def children_of(start: Start, activation: Activation) -> Sequence[Child]:
@@ -129,6 +137,7 @@ def successor_of(run: Run, row: RunRow, activation: Activation) -> NewRun | None
         attributes=shown.attributes,
         memo_changes=shown.memo,
         continues=start.run_id,
+        first_type=start.first_type or start.workflow_type,
         first_digest=start.first_digest or start.args_digest,
     )
     packer = Packer(last.run_id)
@@ -186,6 +195,15 @@ def heard_of_end(start: Start, activation: Activation) -> Sequence[Post]:
     ]
 
 
+def revived(run: Run, events: Iterable[Arrived]) -> list[str]:
+    """Return the unique ids of the children that are taken up with a run.
+
+    Not of those whose ends it is to hear of: what it made of them stands.
+    """
+    told = {a.event.seq for a in events if isinstance(a.event, ChildEnded)}
+    return [run_id for seq, run_id in run.open_children.items() if seq not in told]
+
+
 def claimed(
     store: Store, claim: Append, run: Run, events: list[Arrived]
 ) -> asyncio.Future[Outcome]:
@@ -206,11 +224,7 @@ async def _claimed_again(store: Store, claim: Append, run: Run, events: list[Arr
         return outcome
 
     for seq, run_id in run.open_children.items():
-        row = await store.find(run.start.namespace, "", run_id)
-        if row is not None and row.status == "continued_as_new":
-            newest = await store.find(run.start.namespace, row.workflow_id)
-            row = newest if newest is not None and newest.first == run_id else None
-
+        row = await store.find_last(run.start.namespace, run_id)
         if row is None:
             purged = ex.ApplicationError("it had ended, and was purged", type="PurgedError")
             events.append(Arrived(ChildEnded(seq=seq, failure=failure_from(purged))))

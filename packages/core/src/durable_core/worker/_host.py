@@ -75,6 +75,11 @@ class Registered:
             NotRegisteredError: There is none.
         """
         found = self._workflows.get(name)
+        if found is None and self._any_activity and (known := workflow_defn.known(name)):
+            # What a run went on as, or started, in a process that has ended.
+            self.add_workflow(known)
+            return known
+
         if found is None:
             raise NotRegisteredError(
                 f"this worker does not know a workflow {name!r}; it knows "
@@ -85,12 +90,14 @@ class Registered:
 
     @property
     def workflow_names(self) -> list[str]:
-        """Names of the workflows that were added."""
-        return list(self._workflows)
+        """Names of the workflows that it may run."""
+        others = workflow_defn.known_names() if self._any_activity else ()
+        return list({**self._workflows, **dict.fromkeys(others)})
 
     def knows_workflow(self, name: str) -> bool:
-        """Return whether a workflow of that name was added."""
-        return name in self._workflows
+        """Return whether it may run a workflow of that name."""
+        known = self._any_activity and workflow_defn.known(name) is not None
+        return known or name in self._workflows
 
     def activity(self, name: str) -> activity_defn.Definition:
         """Return an activity by name.

@@ -237,6 +237,16 @@ class Outbox:
         states = (self._state_of(seq) for seq in begun)
         return chunks, [state for state in states if state is not None]
 
+    def put_back(self, chunks: Sequence[StreamChunk]) -> None:
+        """Take again what bodies wrote and an append held that was refused.
+
+        What the run's code wrote is written again by whatever step takes the place of that one.
+        """
+        with self._lock:
+            kept = [chunk for chunk in chunks if chunk.seq]
+            self._chunks[:0] = kept
+            self._begun.update({c.seq: None for c in kept if c.kind == "chunk"})
+
     def close(self) -> None:
         """Take no more from bodies."""
         with self._lock:

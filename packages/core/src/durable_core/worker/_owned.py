@@ -34,7 +34,7 @@ from ._arrived import (
     refuse,
     retrieved,
 )
-from ._children import claimed
+from ._children import claimed, revived
 from ._replies import Replies
 from ._work import Work
 
@@ -97,10 +97,9 @@ class OwnedRun:
             resting=self._settled.wake,
             flush=lambda: self._store.append(self._appends.chunks()),
         )
-        number, outbox = worker.membership.number, self.work.outbox
-        self._appends = Appends(row, self.fence, number, run.start, outbox)
-        self._events: list[Arrived] = []
-        self.inbox = Inbox()
+        member = worker.membership.number
+        self._appends = Appends(row, self.fence, member, run.start, self.work.outbox)
+        self._events, self.inbox = list[Arrived](), Inbox()
         self._claimed = self._appending = self._queued = False
         self._ended = self._leaving = self._paused = False
         self._claiming: asyncio.Future[Outcome] | None = None
@@ -146,7 +145,7 @@ class OwnedRun:
         resumed = _takeover.resumed(run, loaded, settled, now, lost=lost)
         self.work.outbox.resume(loaded, resumed, run, rewind)
         rows = _takeover.rows_of(run, resumed, None if rewind is None else settled)
-        revives = [] if rewind is None else [*run.open_children.values()]
+        revives = [] if rewind is None else revived(run, self._events)
         claim = self._appends.claim(rows, reopen=rewind is not None, revives=revives)
         # Nothing is activated before it goes on below.
         self._appending = True
@@ -332,6 +331,7 @@ class OwnedRun:
 
             return
 
+        self.work.outbox.put_back(append.chunks if outcome is not None else ())
         if isinstance(outcome, ex.SearchAttributeError) and is_of_code(outcome, self.run, append):
             self._stall(outcome, taken, creation_of(append))
             return
@@ -339,12 +339,12 @@ class OwnedRun:
         if isinstance(outcome, BaseException):
             # Whether those who wait for it may count on it is not known; they will look again.
             self._events[:0] = taken
-            if not isinstance(outcome, LostRunError) or not self._claimed:
+            if not (self._claimed and isinstance(outcome, LostRunError)):
                 self._end(outcome)
             elif self._leaver is None and not self._leaving:
                 # Perhaps something came that is to be read first: keep what bodies brought (R4).
-                waits = append.status == "running"
-                self._leaver = self._loop.create_task(self.hand_over(waits=waits))
+                leaves = self.hand_over(waits=append.status == "running")
+                self._leaver = self._loop.create_task(leaves)
 
             self._settled.wake()
             return

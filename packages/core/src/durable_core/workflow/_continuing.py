@@ -12,7 +12,7 @@ from ._calls import runtime
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["ContinueAsNewError", "continue_as_new"]
+__all__ = ["ContinueAsNewError", "continue_as_new", "only_continuation"]
 
 
 class ContinueAsNewError(BaseException):  # so that no ``except Exception`` stops it
@@ -57,3 +57,16 @@ def continue_as_new(
         workflow if workflow is None or isinstance(workflow, str) else _defn.definition_of(workflow)
     )
     runtime().continue_as_new(named, arguments(arg, args), task_queue)
+
+
+def only_continuation(group: BaseExceptionGroup[BaseException]) -> ContinueAsNewError | None:
+    """Return the first `ContinueAsNewError` of a group that holds nothing else."""
+    matched, rest = group.split(ContinueAsNewError)
+    if rest is not None:
+        return None
+
+    found: BaseException | None = matched
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+
+    return found if isinstance(found, ContinueAsNewError) else None

@@ -13,7 +13,7 @@ from durable_core.exceptions import DefinitionError
 from . import _handlers
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
 __all__ = [
     "Definition",
@@ -21,6 +21,7 @@ __all__ = [
     "defn",
     "init",
     "known",
+    "known_names",
     "run",
 ]
 
@@ -174,6 +175,11 @@ def definition_of(target: object) -> Definition:
 def known(name: str) -> Definition | None:
     """Return the workflow of that name that was defined last in this process, or None."""
     return _known.get(name)
+
+
+def known_names() -> Collection[str]:
+    """Return the names of the workflows that were defined in this process."""
+    return _known.keys()
 
 
 def _function(target: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:

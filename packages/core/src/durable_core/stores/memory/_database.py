@@ -83,9 +83,8 @@ class Database(Tables):
         self._runs[append.run_id] = run
         self._advance(run, append)
         for first in append.revives:
-            chain = [r.row for r in self._runs.values() if r.row.first == first]
-            if chain:
-                last = max(chain, key=lambda r: (r.started, r.run_id))
+            last = self.find_last(run.row.namespace, first)
+            if last is not None and last.status != "running":
                 self.revive(last.run_id, reopen=True)
 
         if append.successor is not None:
@@ -133,7 +132,8 @@ class Database(Tables):
             other.inbox[number] = replace(event, data=data)
 
         run.inbox.clear()
-        run.row = replace(run.row, successor=other.row.run_id)
+        other.row = replace(other.row, paused=run.row.paused)
+        run.row = replace(run.row, successor=other.row.run_id, paused=None)
 
     def _end_children(self, parent_run: str, time: float) -> None:
         """Do to the open children of a run that ended what their policies say."""
@@ -190,7 +190,7 @@ class Database(Tables):
             closed=None if append.status == "running" else append.time,
             stall=append.stall,
             wake=append.wake,
-            paused=row.paused if append.status == "running" else None,
+            paused=row.paused if append.status in {"running", "continued_as_new"} else None,
         )
         if append.number is not None:
             run.activations.append(append.data)

@@ -184,6 +184,10 @@ class MemoryStore:
         """Return a run by its unique id, or the open one of a workflow id, else its newest."""
         return self._read(lambda d: d.find(namespace, workflow_id, run_id))
 
+    async def find_last(self, namespace: str, first: str) -> RunRow | None:
+        """Return the last run of the chain that began with a run."""
+        return self._read(lambda d: d.find_last(namespace, first))
+
     async def load(self, row: RunRow) -> Loaded:
         """Return everything that rebuilds a run."""
         loaded = self._read(lambda d: d.load(row.run_id))

@@ -95,7 +95,17 @@ class Tables:
 
         rows = [r.row for r in self._runs.values() if r.row.namespace == namespace]
         rows = [row for row in rows if row.workflow_id == workflow_id]
-        return max(rows, key=lambda r: (r.status == "running", r.started, r.run_id), default=None)
+
+        def order(row: RunRow) -> tuple[bool, float, bool, str]:
+            return row.status == "running", row.started, row.successor is None, row.run_id
+
+        return max(rows, key=order, default=None)
+
+    def find_last(self, namespace: str, first: str) -> RunRow | None:
+        """Return the last run of the chain that began with a run."""
+        rows = (run.row for run in self._runs.values() if run.row.namespace == namespace)
+        found = (r for r in rows if first in {r.run_id, r.first} and r.successor is None)
+        return next(found, None)
 
     def load(self, run_id: str) -> Loaded:
         """Return everything that rebuilds a run."""

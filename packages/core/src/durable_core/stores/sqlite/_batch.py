@@ -216,8 +216,9 @@ def _create_others(
     items: _Rows,
 ) -> Iterable[tuple[str, InboxRow]]:
     """Create the children and successors of runs; return what the parents hear of that."""
-    made: list[NewRun] = [child for append in accepted for child in append.children]
-    made += [append.successor for append in accepted if append.successor is not None]
+    # Successors first: the id of each was in use until this very commit.
+    made: list[NewRun] = [a.successor for a in accepted if a.successor is not None]
+    made += [child for append in accepted for child in append.children]
     inserted = _insert_runs(connection, sql, [(m.row, m.start, m.reuse) for m in made])
     for each in made:
         if each.row.run_id in inserted:

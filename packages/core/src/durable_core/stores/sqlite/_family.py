@@ -86,4 +86,5 @@ def hand_over(
         connection.execute(sql["rewrite_inbox"], (number, whole))
 
     connection.execute(sql["move_inbox"], (run_id, successor))
+    connection.execute(sql["stay_paused"], (run_id, successor))
     connection.execute(sql["succeed"], (run_id, successor))

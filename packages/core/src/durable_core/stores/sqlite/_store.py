@@ -307,6 +307,11 @@ class SqliteStore:
             else found
         )
 
+    async def find_last(self, namespace: str, first: str) -> RunRow | None:
+        """Return the last run of the chain that began with a run."""
+        rows = await self._runs("run_of_chain", (namespace, first))
+        return rows[0] if rows else None
+
     async def load(self, row: RunRow) -> Loaded:
         """Return everything that rebuilds a run, as of one moment."""
         return await self._read(lambda c: _reading.load(c, _SQL, row, self._path))

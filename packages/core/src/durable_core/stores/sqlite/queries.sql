@@ -42,7 +42,7 @@ SET fence = j.value ->> 2,
     closed = j.value ->> 7,
     stall = j.value ->> 8,
     wake = j.value ->> 12,
-    paused = CASE WHEN j.value ->> 6 = 'running' THEN run.paused END
+    paused = CASE WHEN j.value ->> 6 IN ('running', 'continued_as_new') THEN run.paused END
 FROM json_each(?1) AS j
 WHERE run.id = j.value ->> 0
   AND run.fence = j.value ->> 1
@@ -211,9 +211,7 @@ RETURNING id;
 -- name: revive_chain
 -- Open the last run of the chain that begins with the run ?1, if that ended without a result.
 UPDATE run SET status = 'running', closed = NULL, wake = 0
-WHERE id = (
-    SELECT r.id FROM run AS f JOIN run AS r ON r.namespace = f.namespace AND r.workflow_id = f.workflow_id
-    WHERE f.id = ?1 AND r.first = ?1 ORDER BY r.started DESC, r.id DESC LIMIT 1)
+WHERE (id = ?1 OR (first = ?1 AND first <> id)) AND successor IS NULL
   AND status IN ('failed', 'canceled', 'terminated')
   AND NOT EXISTS (
         SELECT 1 FROM run AS r
@@ -229,7 +227,11 @@ DELETE FROM inbox WHERE id = ?1;
 
 -- name: succeed
 -- Note which run takes the place of another one.
-UPDATE run SET successor = ?2 WHERE id = ?1;
+UPDATE run SET successor = ?2, paused = NULL WHERE id = ?1;
+
+-- name: stay_paused
+-- Pause a run as the one is whose place it takes.
+UPDATE run SET paused = (SELECT p.paused FROM run AS p WHERE p.id = ?1) WHERE id = ?2;
 
 -- name: rewrite_inbox
 -- Write an event anew.
@@ -278,7 +280,12 @@ FROM worker AS w WHERE w.alive;
 
 -- name: run_newest
 -- The newest run of a workflow id.
-SELECT {run} FROM run WHERE namespace = ?1 AND workflow_id = ?2 ORDER BY status = 'running' DESC, started DESC, id DESC LIMIT 1;
+SELECT {run} FROM run WHERE namespace = ?1 AND workflow_id = ?2
+ORDER BY status = 'running' DESC, started DESC, successor IS NULL DESC, id DESC LIMIT 1;
+
+-- name: run_of_chain
+-- The last run of the chain that began with the run ?2, which may be purged.
+SELECT {run} FROM run WHERE namespace = ?1 AND (id = ?2 OR (first = ?2 AND first <> id)) AND successor IS NULL LIMIT 1;
 
 -- name: run_by_run_id
 -- One run by its unique id.

@@ -58,6 +58,7 @@ CREATE INDEX run_by_end ON run (namespace, closed, started) WHERE closed IS NOT 
 CREATE INDEX run_ended ON run (namespace, status, started) WHERE status <> 'running';
 CREATE INDEX run_waiting ON run (namespace, task_queue, wake) WHERE status = 'running' AND bound = 0 AND owner IS NULL;
 CREATE INDEX run_owned ON run (owner) WHERE owner IS NOT NULL;
+CREATE INDEX run_chain ON run (first) WHERE first <> id;
 CREATE INDEX run_children ON run (parent) WHERE parent IS NOT NULL AND status = 'running';
 CREATE INDEX run_stalled ON run (namespace, task_queue) WHERE status = 'running' AND stall IS NOT NULL;
 CREATE INDEX run_bound ON run (namespace, workflow_type) WHERE status = 'running' AND bound = 1;
