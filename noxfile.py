@@ -43,7 +43,7 @@ TIERS = (
     Tier("unit", 120, ("tests/unit",), BOTH_CORES),
     Tier(
         "integration",
-        270,
+        330,
         ("tests/integration",),
         (*(f"--ignore={path}" for path in TRACES), *BOTH_CORES),
     ),
@@ -53,7 +53,10 @@ TIERS = (
         "replay",
         120,
         (
-            "tests/integration/test_c*.py",
+            # Those of newer features replay by themselves.
+            "tests/integration/test_ca*.py",
+            "tests/integration/test_changed*.py",
+            "tests/integration/test_cl*.py",
             "tests/integration/test_e*.py",
             "tests/integration/test_openai_mended.py",
             "tests/integration/test_openai_runs.py",

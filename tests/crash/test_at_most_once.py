@@ -17,7 +17,7 @@ from support.ledger import Ledger
 from support.processes import Processes
 
 APP = Path(once_app.__file__)
-SECONDS = 14.0
+SECONDS = 9.0
 LONG_TRIALS = 600
 FRESH = 0.1
 # How often a point is reached in a whole run, at most.

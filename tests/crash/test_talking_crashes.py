@@ -14,7 +14,7 @@ from support import talk_app
 from support.ledger import Ledger
 
 APP = Path(talk_app.__file__)
-SECONDS = 14.0
+SECONDS = 9.0
 LONG_TRIALS = 100
 MOST = 40
 
