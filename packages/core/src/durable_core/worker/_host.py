@@ -29,6 +29,7 @@ class Registered:
         workflows: Workflow classes and functions.
         activities: Functions with `activity.defn`; None lets workflow code use any that is defined
             in the process, which is what embedded use without a `Worker` does.
+        any_workflow: Whether workflows that are defined in the process may run, too.
 
     Raises:
         DuplicateNameError: Two of them have one name.
@@ -39,11 +40,14 @@ class Registered:
         self,
         workflows: Sequence[Callable[..., Any]],
         activities: Sequence[Callable[..., Any]] | None,
+        *,
+        any_workflow: bool = False,
     ) -> None:
         self.failures = Registry()
         self._workflows: dict[str, workflow_defn.Definition] = {}
         self._activities: dict[str, activity_defn.Definition] = {}
         self._any_activity = activities is None
+        self._any_workflow = any_workflow
         for workflow in workflows:
             self.add_workflow(workflow_defn.definition_of(workflow))
 
@@ -75,7 +79,7 @@ class Registered:
             NotRegisteredError: There is none.
         """
         found = self._workflows.get(name)
-        if found is None and self._any_activity and (known := workflow_defn.known(name)):
+        if found is None and self._any_workflow and (known := workflow_defn.known(name)):
             # What a run went on as, or started, in a process that has ended.
             self.add_workflow(known)
             return known
@@ -91,12 +95,12 @@ class Registered:
     @property
     def workflow_names(self) -> list[str]:
         """Names of the workflows that it may run."""
-        others = workflow_defn.known_names() if self._any_activity else ()
+        others = workflow_defn.known_names() if self._any_workflow else ()
         return list({**self._workflows, **dict.fromkeys(others)})
 
     def knows_workflow(self, name: str) -> bool:
         """Return whether it may run a workflow of that name."""
-        known = self._any_activity and workflow_defn.known(name) is not None
+        known = self._any_workflow and workflow_defn.known(name) is not None
         return known or name in self._workflows
 
     def activity(self, name: str) -> activity_defn.Definition:

@@ -104,7 +104,7 @@ class Worker:
         self.clock: Clock = client.clock
         self._client = client
         self._pid = os.getpid()
-        self._registered = Registered(workflows, activities)
+        self._registered = Registered(workflows, activities, any_workflow=activities is None)
         self._at_once = max_concurrent_activities
         self._cached = cached_runs(max_cached_workflows)
         self._build_id = build_id
