@@ -52,7 +52,9 @@ async def answer_questions(worker: Worker, client: Client) -> None:
         for task in under_way.values():
             task.cancel()
 
-        await asyncio.gather(*under_way.values(), return_exceptions=True)
+        # Not at all without one: the loop may have been closed without ado.
+        if under_way:
+            await asyncio.gather(*under_way.values(), return_exceptions=True)
 
 
 async def _answer(worker: Worker, client: Client, question: Question) -> None:
