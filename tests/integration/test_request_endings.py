@@ -37,6 +37,8 @@ from support.asking import (
 
 LARGE = "x" * 100_000
 PATIENT = 30.0
+# Until a request ends by itself: longer than it takes to find it, on a busy machine.
+OWN_TIME = 0.9
 
 
 @pytest.fixture(params=["sqlite", "memory"])
@@ -220,12 +222,12 @@ def test_an_answer_that_comes_while_its_request_ends_is_refused_or_reaches_the_r
 
     async def one(client, far, n):
         nonlocal shift
-        args = [0.3] if message is None else []
+        args = [OWN_TIME] if message is None else []
         handle = await begin(client, code, *args, id=f"{n}")
         (request,) = await asked(handle)
         sender = far if where == "far" else client
         # About when it ends, by itself or by a message.
-        ends = request.time.timestamp() + 0.3 if message is None else time.time() + 0.05
+        ends = request.time.timestamp() + OWN_TIME if message is None else time.time() + 0.05
         at = ends + shift + choose.uniform(-0.01, 0.01)
 
         async def end():
