@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 
 import pytest
 from durable_core import workflow
@@ -23,11 +22,6 @@ from support.talking import Inbox, begin, working
 LARGE = "x" * 100_000
 # Whether an activity fails.
 broken = [True]
-
-
-@pytest.fixture(params=["sqlite", "memory"])
-def url(request, store_url):
-    return f"memory://{uuid.uuid4()}" if request.param == "memory" else store_url
 
 
 @workflow.defn

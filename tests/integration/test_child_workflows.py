@@ -26,11 +26,6 @@ LARGE = "x" * 100_000
 broken = [True]
 
 
-@pytest.fixture(params=["sqlite", "memory"])
-def url(request, store_url):
-    return f"memory://{uuid.uuid4()}" if request.param == "memory" else store_url
-
-
 @workflow.defn
 async def double(value: list[str]) -> list[str]:
     await asyncio.sleep(0.001)

@@ -25,11 +25,6 @@ from support.talking import QUEUE, Inbox, begin, note, working
 LARGE = "x" * 100_000
 
 
-@pytest.fixture(params=["sqlite", "memory"])
-def url(request, store_url):
-    return f"memory://{uuid.uuid4()}" if request.param == "memory" else store_url
-
-
 @workflow.defn
 async def countdown(number: int, seen: list[str]) -> list[str]:
     info = workflow.info()

@@ -20,11 +20,6 @@ from support.talking import Inbox, Note, begin, both, working
 LARGE = "x" * 100_000
 
 
-@pytest.fixture(params=["sqlite", "memory"])
-def url(request, store_url):
-    return f"memory://{uuid.uuid4()}" if request.param == "memory" else store_url
-
-
 @workflow.defn
 async def tell(to: str, texts: list[str]) -> str:
     handle = workflow.get_external_workflow_handle_for(Inbox, to)

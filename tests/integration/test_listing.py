@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import uuid
 
 import pytest
 from durable_core import Client
@@ -16,11 +15,6 @@ from durable_core.stores._filter_parser import parse
 from durable_core.stores.sqlite import SqliteStore
 from durable_core.stores.sqlite._selecting import FEW, Select
 from support.shown import ALL, AMOUNT, CUSTOMER, TAGS, Shows, attributes, begin, listed, serving
-
-
-@pytest.fixture(params=["sqlite", "memory"])
-def url(request, store_url):
-    return f"memory://{uuid.uuid4()}" if request.param == "memory" else store_url
 
 
 async def start(client, count):

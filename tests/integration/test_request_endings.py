@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import random
 import time
-import uuid
 
 import pytest
 from durable_core import Client, RetryPolicy, activity, workflow
@@ -39,11 +38,6 @@ LARGE = "x" * 100_000
 PATIENT = 30.0
 # Until a request ends by itself: longer than it takes to find it, on a busy machine.
 OWN_TIME = 0.9
-
-
-@pytest.fixture(params=["sqlite", "memory"])
-def url(request, store_url):
-    return f"memory://{uuid.uuid4()}" if request.param == "memory" else store_url
 
 
 @pytest.fixture(params=[1000, 0], ids=["kept", "replayed"])

@@ -52,11 +52,6 @@ LARGE = "x" * 100_000
 PATIENT = 30.0
 
 
-@pytest.fixture(params=["sqlite", "memory"])
-def url(request, store_url):
-    return f"memory://{uuid.uuid4()}" if request.param == "memory" else store_url
-
-
 @pytest.fixture(params=[1000, 0], ids=["kept", "replayed"])
 def serving(request):
     """Return what serves the runs, in memory or replayed at every activation."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -29,11 +28,6 @@ from support.shown import (
     listed,
     serving,
 )
-
-
-@pytest.fixture(params=["sqlite", "memory"])
-def url(request, store_url):
-    return f"memory://{uuid.uuid4()}" if request.param == "memory" else store_url
 
 
 @pytest.fixture(params=[1000, 0], ids=["kept", "replayed"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 
 import pytest
 from durable_core import Client, workflow
@@ -32,11 +31,6 @@ from support.shown import (
     listed,
     serving,
 )
-
-
-@pytest.fixture(params=["sqlite", "memory"])
-def url(request, store_url):
-    return f"memory://{uuid.uuid4()}" if request.param == "memory" else store_url
 
 
 @pytest.fixture(params=[1000, 0], ids=["kept", "replayed"])

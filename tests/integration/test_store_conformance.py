@@ -12,27 +12,13 @@ from durable_core.history import Failure, Packer, TimerFired
 from durable_core.stores import InboxRow, Outcome, PendingRow, Post, ReplyRow
 from durable_core.stores._stalls import Instance, may_try, stall_of
 from msgspec.structs import replace
-from support.rows import claim, first, new_row, new_start, opened_store, step
+from support.rows import claim, first, new_row, new_start, on, step
 
 ACCEPTED, REFUSED, IN_USE = Outcome.ACCEPTED, Outcome.REFUSED, Outcome.ID_IN_USE
 START = Packer("r").pack(new_start())
 EVENT = Packer("").pack(TimerFired(seq=1))
 ME = Instance("me", "instance-1", 100.0, "build-1")
 NOW = 1000.0
-
-
-@pytest.fixture(params=["sqlite", "memory"])
-def store(request, tmp_path):
-    """Return what opens a fresh store."""
-    return lambda: opened_store(request.param, tmp_path / "store.db")
-
-
-def on(store, code):
-    async def main():
-        async with store() as opened:
-            return await code(opened)
-
-    return asyncio.run(main())
 
 
 async def create(store, run_id, *, reuse="always", **changes):

@@ -3,44 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import pytest
 from durable_core.history import Packer, TimerFired
 from durable_core.stores import InboxRow, Outcome, PendingRow, RequestFilter, RequestRow
-from durable_core.stores.memory import MemoryStore
-from durable_core.stores.sqlite import SqliteStore
-from support.rows import first, step
+from support.rows import first, on, step
 
 ACCEPTED, REFUSED = Outcome.ACCEPTED, Outcome.REFUSED
 EVENT = Packer("").pack(TimerFired(seq=1))
-
-
-@pytest.fixture(params=["sqlite", "memory"])
-def store(request, tmp_path):
-    """Returns a context of a fresh store."""
-
-    @asynccontextmanager
-    async def opened():
-        if request.param == "memory":
-            found = MemoryStore()
-        else:
-            found = await SqliteStore.open(tmp_path / "store.db")
-
-        try:
-            yield found
-        finally:
-            await found.close()
-
-    return opened
-
-
-def on(store, code):
-    async def main():
-        async with store() as opened:
-            return await code(opened)
-
-    return asyncio.run(main())
 
 
 def question(seq, since=1.0, kind="refund"):

@@ -3,44 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import pytest
 from durable_core.history import Packer
 from durable_core.stores import Outcome, StreamChunk, StreamRow
-from durable_core.stores.memory import MemoryStore
 from durable_core.stores.sqlite import SqliteStore
 from msgspec.structs import replace
-from support.rows import claim, first, new_row, new_start, opened, step
+from support.rows import claim, first, new_row, new_start, on, opened, step
 
 ACCEPTED, REFUSED = Outcome.ACCEPTED, Outcome.REFUSED
-
-
-@pytest.fixture(params=["sqlite", "memory"])
-def store(request, tmp_path):
-    """Returns a context of a fresh store."""
-
-    @asynccontextmanager
-    async def fresh():
-        if request.param == "memory":
-            found = MemoryStore()
-        else:
-            found = await SqliteStore.open(tmp_path / "store.db")
-
-        try:
-            yield found
-        finally:
-            await found.close()
-
-    return fresh
-
-
-def on(store, code):
-    async def main():
-        async with store() as opened:
-            return await code(opened)
-
-    return asyncio.run(main())
 
 
 def said(text, name="tokens", *, seq=1, attempt=1, fence=1):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 
 import pytest
 from durable_core import Client, Worker, _defaults, activity, workflow
@@ -26,11 +25,6 @@ from support.streaming import (
     streams_named,
 )
 from support.waiting import eventually
-
-
-@pytest.fixture(params=["sqlite", "memory"])
-def url(request, store_url):
-    return f"memory://{uuid.uuid4()}" if request.param == "memory" else store_url
 
 
 @pytest.fixture(params=[1000, 0], ids=["kept", "replayed"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-import uuid
 
 import pytest
 from durable_core import activity, workflow
@@ -43,11 +42,6 @@ from support.streaming import (
     threaded,
 )
 from support.waiting import eventually
-
-
-@pytest.fixture(params=["sqlite", "memory"])
-def url(request, store_url):
-    return f"memory://{uuid.uuid4()}" if request.param == "memory" else store_url
 
 
 @pytest.fixture(params=[1000, 0], ids=["kept", "replayed"])

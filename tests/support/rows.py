@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,16 @@ async def opened_store(kind: str, path: Path):
         yield found
     finally:
         await found.close()
+
+
+def on(store, code):
+    """Run code on a store that a fixture opens, and return what it does."""
+
+    async def main():
+        async with store() as opened:
+            return await code(opened)
+
+    return asyncio.run(main())
 
 
 def new_start() -> Start:
