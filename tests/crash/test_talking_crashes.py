@@ -224,23 +224,31 @@ def test_a_run_that_is_paused_again_and_again_loses_nothing_over_kills_at_every_
     print(f"{killed} kills at {point}")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("who", ["itself", "child"])
 @pytest.mark.parametrize("point", _faults.POINTS)
 def test_going_on_after_a_failure_survives_a_kill_at_every_point(
-    point, processes, store_url, surroundings, ledger
+    point, who, processes, store_url, surroundings, ledger, long
 ):
-    """Nothing that is recorded is done again, whether before or after the failure."""
-    broken = processes.run(APP, "again", BROKEN="second", **surroundings)
-    assert "failure second is broken" in broken.output
+    """Nothing that is recorded is done again, whether before or after the failure.
+
+    Also if it is a child that failed: it goes on with its parent, in one commit.
+    """
+    if who == "child":
+        at_commits_alone(point, long)
+
+    broken = processes.run(APP, "again", who, BROKEN="second", **surroundings)
+    assert broken.output.startswith("failure ")
+    assert "second is broken" in broken.output
     killed = 0
     for n in range(1, MOST):
-        ended = processes.run(APP, "again", fault=f"{point}:{n}", **surroundings)
+        ended = processes.run(APP, "again", who, fault=f"{point}:{n}", **surroundings)
         if not ended.killed:
             break
 
         killed += 1
 
-    last = processes.run(APP, "again", **surroundings)
+    last = processes.run(APP, "again", who, **surroundings)
     assert "result ['first', 'second', 'third', 'fourth']" in last.output
     counts = {name.partition("/")[2]: times for name, times in ledger.counts().items()}
     # Done before the failure: never again.

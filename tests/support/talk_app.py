@@ -2,7 +2,8 @@
 
 ``worker`` serves the queue until it is killed. ``start`` starts a run with a signal. ``relay`` lets one run send numbers to another, which
 goes on as a new one after every few, and prints what that got. ``family`` runs a parent that goes on as a new run, and children that do, and
-prints its result. ``pause`` lets a run stand still again and again, and prints its result. ``again`` calls `steps`, which fails at the step that the variable ``BROKEN`` names, and prints its result or its failure.
+prints its result. ``pause`` lets a run stand still again and again, and prints its result. ``again`` calls `steps`, by itself or in a child, which fails at
+the step that the variable ``BROKEN`` names, and prints its result or its failure.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from durable_core import Client, Worker, activity, workflow
 from durable_core.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -228,9 +231,15 @@ async def paused() -> None:
             print("result", json.dumps(await handle.result()), flush=True)
 
 
-async def again() -> None:
+@workflow.defn
+async def has_steps() -> list[str]:
+    """Let a child do them."""
+    return await workflow.execute_child_workflow(steps, id="child")
+
+
+async def again(code: Callable[..., Any]) -> None:
     try:
-        print("result", await execute_workflow(steps, id="steps", on_failed="resume"))
+        print("result", await execute_workflow(code, id="steps", on_failed="resume"))
     except WorkflowFailureError as error:
         print("failure", error.cause)
 
@@ -247,5 +256,7 @@ if __name__ == "__main__":
             asyncio.run(paused())
         case ["relay"]:
             asyncio.run(relayed())
+        case ["again", "child"]:
+            asyncio.run(again(has_steps))
         case _:
-            asyncio.run(again())
+            asyncio.run(again(steps))

@@ -18,7 +18,7 @@ from durable_core.workflow._children import ChildWorkflowHandle
 from ._handle import OutcomeFuture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from durable_core.history import ChildEnded, ChildStarted, Start
     from durable_core.payloads._failures import Registry
@@ -72,11 +72,6 @@ class ChildFuture(OutcomeFuture, ChildWorkflowHandle[Any, Any]):
             self.begun.set_result(None)
         else:
             self.begun.set_exception(refused)
-
-    async def _signal(
-        self, name: str, signal: str | Callable[..., Any], args: tuple[Any, ...]
-    ) -> None:
-        await self._others.signal(self.id, self._command.run_id, name, signal, args)
 
     def withdraw(self, msg: Any | None) -> None:
         """Ask the child to end, unless it is abandoned."""

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from durable_core._arguments import UNSET, arguments
 from durable_core.common import WorkflowIDReusePolicy
 
-from . import _defn, _handlers
+from . import _defn
 from ._calls import runtime
+from ._external import ExternalWorkflowHandle
 
 __all__ = [
     "REUSE",
@@ -156,16 +157,8 @@ class ChildWorkflowHandle(_Future[R], Generic[W, R]):
             EncodeError: An argument cannot be recorded.
             ValueError: The name is empty.
         """
-        name = _handlers.name_of(signal, "signal")
-        if not name:
-            raise ValueError("the name of a signal must not be empty: name one, or its method")
-
-        await self._signal(name, signal, arguments(arg, args))
-
-    async def _signal(
-        self, name: str, signal: str | Callable[..., Any], args: tuple[Any, ...]
-    ) -> None:
-        raise NotImplementedError
+        child = ExternalWorkflowHandle[W](self.id, self.first_execution_run_id)
+        await child.signal(signal, arg, args=args)
 
 
 @overload
